@@ -1,0 +1,159 @@
+"""Every field of a config, with its default. The other files here change what they need.
+
+    python launch.py --config=configs/<file>.py[:argument] --config.<field>=<value>
+
+A command-line override names a field below; a name that does not stand here is an error.
+"""
+
+from ml_collections import ConfigDict
+
+from logo_jax.common.errors import UserError
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    # Seed of parameters, dropout, order of the clips and augmentation.
+    config.seed = 0
+    # Passes over the training clips.
+    config.num_epochs = 100
+    # Stop after so many steps even if the epochs are not over; 0 = never.
+    config.max_steps = 0
+    # Clips per step, over all devices and hosts.
+    config.batch_size = 32
+    # Steps between two lines of the log.
+    config.log_every = 20
+    # Steps between two checkpoints; the end of training is always one.
+    config.checkpoint_every = 200
+    # Which parameters are judged: "last", "best_on_val", or "best_on_test" (as much of the field
+    # does; it looks at the test set, and the result says so).
+    config.selection = "last"
+    # The number that selects the best checkpoint: "uar" or "war".
+    config.selection_metric = "uar"
+    # Epochs between two evaluations for the selection.
+    config.select_every_epochs = 1
+    # Start from the parameters of this workdir or checkpoint; "" = from scratch.
+    config.init_from = ""
+    # "new class=old class,..." : head columns of the old classes that serve the new ones.
+    config.init_class_map = ""
+
+    config.data = ConfigDict()
+    # Data set: "dfew", "frame_folders" or "synthetic_faces".
+    config.data.name = "synthetic_faces"
+    # Where prepared data sets lie, and are written.
+    config.data.data_dir = "data"
+    # The data set as its owners gave it, read once for the preparation; not needed afterwards.
+    config.data.source = ""
+    # Options of the data set's builder (docs/data.md).
+    config.data.options = ConfigDict()
+    # Leave out clips whose frames are missing or broken, instead of stopping the preparation.
+    config.data.allow_missing = False
+    # Accept a class without a clip in training or test.
+    config.data.allow_empty_classes = False
+    # Fold of a set that has folds, from 1; 0 = the set's own split.
+    config.data.fold = 0
+    # Share of the training clips held out as validation split, where the set has none of its own.
+    config.data.val_fraction = 0.0
+    # Dynamic sampling: segments x consecutive frames = frames of a clip that the model sees.
+    config.data.segments = 8
+    config.data.duration = 2
+    # Clips too short for the sampling formula: "pad_last", or "former_dfer" (its known defect).
+    config.data.short = "pad_last"
+    # Side, in pixels, to which frames are resized before augmentation.
+    config.data.frame_size = 224
+    # Order of a clip's sampled frames: "natural"; as controls "shuffled", "reversed", "single".
+    config.data.frame_order = "natural"
+    # Processes that read and decode; 0 = the training process itself. Results do not depend on it.
+    config.data.num_workers = 2
+
+    # Augmentation in training, one draw per clip; evaluation sees the whole frame.
+    config.augment = ConfigDict()
+    # Random sized crop: smallest and largest share of the frame's area, width/height ratio.
+    config.augment.min_area = 0.08
+    config.augment.max_area = 1.0
+    config.augment.min_ratio = 3 / 4
+    config.augment.max_ratio = 4 / 3
+    # Probability of a horizontal flip.
+    config.augment.flip = 0.5
+    # Brightness and contrast factors are drawn from 1 - x to 1 + x.
+    config.augment.brightness = 0.0
+    config.augment.contrast = 0.0
+
+    config.input = ConfigDict()
+    # Side of the frames that the model sees, in pixels.
+    config.input.image_size = 112
+    # Pixel values are scaled to 0..1, then (value - mean) / std, per channel in RGB order.
+    config.input.mean = (0.0, 0.0, 0.0)
+    config.input.std = (1.0, 1.0, 1.0)
+
+    # System and its options: `logo_jax.models.build(name, num_classes, **options)`.
+    config.model = ConfigDict()
+    config.model.name = "logo_former"
+    # File with weights of the backbone, or "none" = from scratch.
+    config.model.pretrained = "none"
+    # Type of activations, "float32" or "bfloat16"; parameters and statistics stay float32.
+    config.model.dtype = "float32"
+    # Attention scheme of the blocks: "local_global", "local", "global" or "full".
+    config.model.attention = "local_global"
+    # ResNet-18 through this stage (1 to 4), with so many channels in its first stage.
+    config.model.stage = 4
+    config.model.width = 64
+    # Width of tokens and of the MLP, number of heads and of blocks.
+    config.model.dim = 512
+    config.model.mlp_dim = 1024
+    config.model.num_heads = 8
+    config.model.num_blocks = 4
+    # Frames x rows x columns of tokens of one attention window; pad the grid if it does not fit.
+    config.model.window = (4, 2, 2)
+    config.model.pad_windows = False
+    # Pooling of keys and values per window: "weighted", "average", "max" or "conv".
+    config.model.pool = "weighted"
+    # Layer norm before the head; output projection of the global attention.
+    config.model.final_norm = False
+    config.model.global_out_proj = False
+    # Probabilities of dropout, and of skipping a residual branch.
+    config.model.dropout = 0.0
+    config.model.drop_path = 0.0
+    # Batch norm uses its running statistics in training too, and leaves them as they are.
+    config.model.freeze_bn = False
+
+    config.loss = ConfigDict()
+    # Weight of the compact loss regularizer beside cross entropy.
+    config.loss.regularizer_weight = 1.0
+    # "definition" = symmetric KL divergence; "as_printed" = equation (12) to the letter.
+    config.loss.regularizer_form = "definition"
+    config.loss.label_smoothing = 0.0
+
+    config.optimizer = ConfigDict()
+    # Base optimizer: "sgd" or "adamw".
+    config.optimizer.base = "sgd"
+    config.optimizer.learning_rate = 0.01
+    config.optimizer.momentum = 0.9
+    # Leaves biases, norms, positions and the class token alone.
+    config.optimizer.weight_decay = 1e-4
+    # Radius of SAM's perturbation; 0 = the base optimizer alone. Adaptive = ASAM.
+    config.optimizer.rho = 0.05
+    config.optimizer.adaptive = False
+    # "step" (times decay_factor every decay_every_epochs), "cosine" or "constant".
+    config.optimizer.schedule = "step"
+    config.optimizer.decay_every_epochs = 40.0
+    config.optimizer.decay_factor = 0.1
+    config.optimizer.warmup_epochs = 0.0
+    # Largest global norm of the gradient; 0 = no clipping.
+    config.optimizer.clip_norm = 0.0
+    # Learning rate of the backbone relative to the rest; 0 = frozen.
+    config.optimizer.backbone_lr_scale = 1.0
+
+    config.evaluation = ConfigDict()
+    # Clips per evaluation batch, over all devices and hosts.
+    config.evaluation.batch_size = 32
+    # Frame orders in which the test split is judged once more, as controls: "shuffled", "reversed",
+    # "single", comma-separated.
+    config.evaluation.controls = ""
+    return config
+
+
+def fold_number(argument: str, folds: int) -> int:
+    """The fold that a config's argument names, as in `--config=configs/dfew.py:3`."""
+    if argument not in map(str, range(1, folds + 1)):
+        raise UserError(f'"{argument}" is no fold: the argument of the config is 1 to {folds}.')
+    return int(argument)

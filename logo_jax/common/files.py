@@ -1,0 +1,73 @@
+"""Files that are either whole or absent."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from logo_jax.common.errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_writer(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
+    """Open a temporary file beside `path` and rename it to `path` when the block ends well.
+
+    A reader, or a run that is started again after a crash, sees the old file or the new one,
+    never a half of either. `mode` is "w" (UTF-8 text, line ends as written) or "wb".
+
+    Raises:
+        UserError: the folder is missing or read-only, or the disk is full.
+    """
+    path = Path(path)
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, mode, encoding=encoding, newline=newline) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only their owner can read; results are for the whole group.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path}: {error.strerror or error}; free some space there or choose a "
+            "folder that you may write to."
+        ) from error
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Write `content` to `path` as indented JSON, atomically."""
+    with atomic_writer(path) as file:
+        json.dump(content, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def make_folder(path: str | os.PathLike) -> Path:
+    """Make a folder with its parents, and check that files can be written there.
+
+    Raises:
+        UserError: the folder cannot be made or written to.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as probe:
+            probe.write(b"x" * 4096)  # an empty file can be made on a full disk
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to the folder {path}: {error.strerror or error}; free some space there "
+            "or choose a folder that you may write to."
+        ) from error
+    return path

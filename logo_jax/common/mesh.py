@@ -1,0 +1,49 @@
+"""The device mesh: one axis, `data`, over all devices of all hosts."""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from logo_jax.common.errors import UserError
+
+
+def data_mesh() -> Mesh:
+    """Return a mesh of all devices for data parallel work.
+
+    The axis type is Auto: under Explicit axes, the default of `jax.make_mesh`, Linen's dropout
+    fails.
+    """
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds the whole array: parameters, statistics, optimizer state."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split_over_devices(mesh: Mesh) -> NamedSharding:
+    """Every device holds its rows of the leading axis: batches."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def to_devices(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Make global arrays of this host's rows of a batch."""
+    sharding = split_over_devices(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
+    }
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, field: str) -> None:
+    """Refuse a global batch that the devices cannot share evenly.
+
+    Raises:
+        UserError: `batch_size` is not a positive multiple of the number of devices.
+    """
+    if batch_size < 1 or batch_size % mesh.size:
+        raise UserError(
+            f"{field}={batch_size} cannot be shared evenly by {mesh.size} devices: "
+            f"make it a positive multiple of {mesh.size}."
+        )

@@ -1,0 +1,25 @@
+"""Synthetic faces: a benchmark of temporal modelling that anyone can draw on the own machine.
+
+`configs` holds the two sets, `timelines` the classes and the ceiling of order-blind models,
+`face`, `factors` and `film` the drawing. docs/synthetic_faces.md tells what it is and is not.
+"""
+
+import importlib
+
+# Imported when first used: worker processes that draw faces must not load TFDS.
+_PUBLIC = {
+    "SyntheticFaces": "builder",
+    "SyntheticConfig": "configs",
+    "CLASSES": "timelines",
+    "REVERSED": "timelines",
+    "order_blind_ceiling": "timelines",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str):
+    if name in _PUBLIC:
+        module = importlib.import_module(f"{__name__}.{_PUBLIC[name]}")
+        return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,148 @@
+"""Encoded images to RGB pixels, strictly: damaged data is an error and never a grey patch.
+
+JPEG goes through simplejpeg (libjpeg-turbo), everything else and CMYK JPEG through OpenCV. Gray
+becomes RGB, alpha is dropped. The EXIF orientation is ignored: frames of a clip are cut by
+programs that write none, and a tag on single frames would turn them against the others.
+"""
+
+import struct
+import zlib
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import simplejpeg
+from jaxtyping import UInt8
+
+from logo_jax.common.errors import UserError
+
+# A frame of 8K video has 33.2 million pixels; a larger image is a mistake or an attack.
+MAX_PIXELS = 2**25
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+
+
+def decode_frames(frames: Sequence[bytes], size: int) -> UInt8[np.ndarray, "T size size 3"]:
+    """Decode images and resize each to `size` x `size`, whatever its own size.
+
+    The aspect ratio is not kept; face crops are square.
+
+    Raises:
+        UserError: an image is damaged, too large or of no known format. The message does not name
+            the file, which only the caller knows.
+    """
+    out = np.empty((len(frames), size, size, 3), np.uint8)
+    for index, data in enumerate(frames):
+        out[index] = resize(decode_image(data), size)
+    return out
+
+
+def decode_image(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
+    """Decode one JPEG, PNG, BMP or WebP image to RGB.
+
+    Raises:
+        UserError: the image is damaged, too large or of no known format.
+    """
+    if not data:
+        raise UserError("the file is empty")
+    if data.startswith(b"\xff\xd8"):
+        return _decode_jpeg(data)
+    height, width = _checked_size(data)
+    _check_pixels(height, width)
+    return _decode_opencv(data)
+
+
+def resize(image: UInt8[np.ndarray, "H W 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """Resize to `size` x `size`: averaging areas where it shrinks, linear where it grows."""
+    height, width = image.shape[:2]
+    if height > size or width > size:
+        smaller = (min(width, size), min(height, size))
+        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    if image.shape[:2] != (size, size):
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    return image
+
+
+def _decode_jpeg(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
+    try:
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+        _check_pixels(height, width)
+        if colorspace in ("CMYK", "YCCK"):
+            # libjpeg-turbo turns it into no other space; OpenCV does, but accepts damaged data.
+            simplejpeg.decode_jpeg(data, colorspace="CMYK", strict=True)
+            return _decode_opencv(data)
+        return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+    except ValueError as error:
+        raise UserError(f"the JPEG data is damaged or truncated ({error})") from error
+
+
+def _decode_opencv(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise UserError(f"the image cannot be decoded ({error.err})") from error
+    if image is None:
+        raise UserError("the image is damaged or of a kind that OpenCV does not read")
+    return image
+
+
+def _check_pixels(height: int, width: int) -> None:
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise UserError(f"an image of {width} x {height} pixels is no frame of a face")
+
+
+def _checked_size(data: bytes) -> tuple[int, int]:
+    """Read height and width from the header, and check that the file is whole.
+
+    OpenCV allocates what a header asks for and fills what is missing with zeros.
+    """
+    try:
+        if data.startswith(PNG_START):
+            return _checked_png(data)
+        if data[:2] == b"BM":
+            return _checked_bmp(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _checked_webp(data)
+    except (struct.error, IndexError) as error:
+        raise UserError("the image is truncated") from error
+    raise UserError("it is no JPEG, PNG, BMP or WebP image")
+
+
+def _checked_png(data: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from(">II", data, 16)
+    position = len(PNG_START)
+    kind = b""
+    while kind != b"IEND":
+        (length,) = struct.unpack_from(">I", data, position)
+        kind = data[position + 4 : position + 8]
+        (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
+        if zlib.crc32(data[position + 4 : position + 8 + length]) != checksum:
+            raise UserError("the PNG data is damaged: a checksum is wrong")
+        position += 12 + length
+    return height, width
+
+
+def _checked_bmp(data: bytes) -> tuple[int, int]:
+    (start,) = struct.unpack_from("<I", data, 10)
+    width, height, _, depth, compression = struct.unpack_from("<iiHHI", data, 18)
+    row = (width * depth + 31) // 32 * 4
+    if compression in (0, 3) and len(data) < start + row * abs(height):
+        raise UserError("the BMP data is truncated")
+    return abs(height), width
+
+
+def _checked_webp(data: bytes) -> tuple[int, int]:
+    (length,) = struct.unpack_from("<I", data, 4)
+    if len(data) < length + 8:
+        raise UserError("the WebP data is truncated")
+    kind = data[12:16]
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return height & 0x3FFF, width & 0x3FFF
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return ((bits >> 14) & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    width = int.from_bytes(data[24:27], "little") + 1  # VP8X
+    height = int.from_bytes(data[27:30], "little") + 1
+    return height, width

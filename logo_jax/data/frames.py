@@ -1,0 +1,133 @@
+"""Frames of a clip as files: which are there, in which order, and whether they are whole.
+
+Imported by worker processes, so it stays light.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from logo_jax.common.errors import UserError
+from logo_jax.data.decode import decode_image
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp"})
+
+
+def natural_key(path: str | Path) -> tuple[int, str]:
+    """Key that orders frames by the last integer of the stem, then by name.
+
+    Lexicographic order would scramble 1.jpg, 2.jpg, 10.jpg; and in 00001_00010.jpg the number of
+    the frame stands last. Names without a number come first, by name.
+    """
+    name = os.path.basename(path)
+    numbers = re.findall(r"[0-9]+", os.path.splitext(name)[0])
+    return (int(numbers[-1]) if numbers else -1, name)
+
+
+def frame_files(folder: str | Path) -> list[str]:
+    """List the image files directly in `folder`, in temporal order.
+
+    Files that start with a dot, or have no image suffix, are passed over.
+
+    Raises:
+        UserError: the folder is missing or unreadable, or holds no image.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry.path for entry in entries if _is_frame(entry)]
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror or error}") from error
+    if not found:
+        raise UserError(f"{folder}: there is no image in it ({', '.join(sorted(SUFFIXES))})")
+    return sorted(found, key=natural_key)
+
+
+def read_frames(paths: Sequence[str]) -> list[bytes]:
+    """Read image files as they are, and decode each once to be sure that it is whole.
+
+    Raises:
+        UserError: a file cannot be read or is damaged; the message names it.
+    """
+    cv2.setNumThreads(0)  # the processes share the cores already
+    frames = []
+    for path in paths:
+        try:
+            data = Path(path).read_bytes()
+            decode_image(data)
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror or error}") from error
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        frames.append(data)
+    return frames
+
+
+def read_folder(folder: str) -> list[bytes]:
+    """Read all frames of a clip folder, in temporal order; raises as the two functions above."""
+    return read_frames(frame_files(folder))
+
+
+def read_declared(clip: tuple[str, int | None]) -> list[bytes]:
+    """Read all frames of (clip folder, number of frames that its list declares, or None).
+
+    Raises:
+        UserError: another number of frames is there, or as `read_folder`.
+    """
+    folder, declared = clip
+    paths = frame_files(folder)
+    if declared is not None and len(paths) != declared:
+        raise UserError(f"{folder}: {declared} frames are declared, {len(paths)} are there")
+    return read_frames(paths)
+
+
+class ClipFiles:
+    """Clips that lie as image files, readable like a prepared set: for prediction.
+
+    Attributes:
+        clip_ids: name of each clip.
+        mend: what to do about a broken frame.
+    """
+
+    mend = "Replace that frame or leave the clip out."
+
+    def __init__(self, clips: Sequence[tuple[str, Sequence[Path]]]):
+        """Take (name, paths of the frames in temporal order) of each clip, see `find_clips`."""
+        self.clip_ids = [name for name, _ in clips]
+        self._paths = [list(paths) for _, paths in clips]
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.clip_ids)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        """Return one clip; a frame is read when it is taken from `frames`. The label is -1."""
+        paths = self._paths[row]
+        return {
+            "frames": _LazyFrames(paths),
+            "num_frames": len(paths),
+            "clip_id": self.clip_ids[row],
+            "label": -1,
+        }
+
+
+class _LazyFrames(Sequence[bytes]):
+    def __init__(self, paths: Sequence[Path]):
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index):
+        try:
+            return self._paths[index].read_bytes()
+        except OSError as error:
+            raise UserError(f"{self._paths[index]}: {error.strerror or error}") from error
+
+
+def _is_frame(entry: os.DirEntry[str]) -> bool:
+    suffix = os.path.splitext(entry.name)[1].lower()
+    return suffix in SUFFIXES and not entry.name.startswith(".") and not entry.is_dir()

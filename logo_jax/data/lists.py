@@ -1,0 +1,240 @@
+"""Lists of clips as text files, and clips found in folders.
+
+Byte order marks, Windows line ends and blank lines are accepted; anything else that is wrong is an
+error that names the file and the row.
+"""
+
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from logo_jax.common.errors import UserError
+from logo_jax.data.frames import SUFFIXES, frame_files, natural_key
+
+PROBLEMS_SHOWN = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of a list of labelled clips.
+
+    Attributes:
+        where: "file, row n", for messages.
+        name: the clip, as written.
+        label: as written, less the base of the list: 0-based.
+        num_frames: declared number of frames, None where the list declares none.
+    """
+
+    where: str
+    name: str
+    label: int
+    num_frames: int | None = None
+
+
+def read_lines(path: str | Path) -> list[tuple[int, str]]:
+    """Read the lines of a text file that are not blank, with their row numbers from 1.
+
+    Raises:
+        UserError: the file is missing, not UTF-8, or has no line.
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"The list {path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"The list {path} is not UTF-8 text: save it as such.") from error
+    # Not splitlines, which also cuts at characters that may stand in a name.
+    lines = [line.strip(" \t\r") for line in text.replace("\r\n", "\n").split("\n")]
+    rows = [(number, line) for number, line in enumerate(lines, 1) if line]
+    if not rows:
+        raise UserError(f"The list {path} is empty.")
+    return rows
+
+
+def read_csv(path: str | Path, header: Sequence[str], num_classes: int, base: int) -> list[Row]:
+    """Read a comma-separated list with a header: clip, label.
+
+    Args:
+        path: the file.
+        header: the names that must stand in the first row.
+        num_classes: labels run from `base` to `base + num_classes - 1`.
+        base: label of the first class.
+
+    Raises:
+        UserError: the file or its header is missing, a row has another number of fields or a clip
+            occurs twice; wrong labels, all of them in one message.
+    """
+    lines = read_lines(path)
+    fields = [_fields(line) for _, line in lines]
+    if [field.lower() for field in fields[0]] != list(header):
+        raise UserError(
+            f'{path}, row {lines[0][0]}: the header "{",".join(header)}" is missing, there is '
+            f'"{lines[0][1]}"; add it as the first row.'
+        )
+    if len(lines) == 1:
+        raise UserError(f"The list {path} has a header but no clips.")
+    rows: list[Row] = []
+    wrong: list[str] = []
+    for (number, line), values in zip(lines[1:], fields[1:], strict=True):
+        where = f"{path}, row {number}"
+        if len(values) != len(header) or not values[0]:
+            raise UserError(
+                f'{where}: "{line}" is no row of the form "{",".join(header)}"; mend the row.'
+            )
+        label = _label(where, values[1], num_classes, base, wrong)
+        rows.append(Row(where, values[0], label))
+    _refuse_labels(wrong, num_classes, base)
+    refuse_repeated(rows)
+    return rows
+
+
+def read_frame_list(path: str | Path, num_classes: int) -> list[Row]:
+    """Read a list without header, `<folder> <number of frames> <label>`, label from 0.
+
+    The folder may contain spaces: the two numbers are split off from the right.
+
+    Raises:
+        UserError: the file is missing, a row does not have this form or a clip occurs twice;
+            wrong labels, all of them in one message.
+    """
+    rows: list[Row] = []
+    wrong: list[str] = []
+    for number, line in read_lines(path):
+        where = f"{path}, row {number}"
+        parts = line.rsplit(maxsplit=2)
+        if len(parts) != 3 or not _is_number(parts[1]):
+            raise UserError(
+                f'{where}: "{line}" is no row of the form "<folder> <number of frames> <label>"; '
+                "mend the row (such a list has no header)."
+            )
+        label = _label(where, parts[2], num_classes, 0, wrong)
+        rows.append(Row(where, parts[0], label, int(parts[1])))
+    _refuse_labels(wrong, num_classes, 0)
+    refuse_repeated(rows)
+    return rows
+
+
+def read_class_names(path: str | Path) -> tuple[str, ...]:
+    """Read class names, one in a row; the row is the label.
+
+    Raises:
+        UserError: the file is missing, a name occurs twice or there are fewer than two.
+    """
+    names = tuple(line for _, line in read_lines(path))
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise UserError(f'{path}: the class name "{repeated[0]}" occurs twice.')
+    if len(names) < 2:
+        raise UserError(f"{path}: there must be at least two class names, one in a row.")
+    return names
+
+
+def refuse_repeated(rows: Iterable[Row]) -> None:
+    """Refuse a clip that occurs twice.
+
+    Raises:
+        UserError: names the clip and both rows.
+    """
+    first: dict[str, Row] = {}
+    for row in rows:
+        other = first.setdefault(row.name, row)
+        if other is not row:
+            raise UserError(
+                f'{row.where}: the clip "{row.name}" stands already in {other.where}; remove one '
+                "of the two rows."
+            )
+
+
+def inside(root: str | Path, name: str, where: str) -> str:
+    """Return the path of `name` under `root`, whatever `name` says.
+
+    Raises:
+        UserError: the path is absolute or climbs out of `root`.
+    """
+    root = os.path.normpath(root)
+    path = os.path.normpath(os.path.join(root, name))
+    if os.path.isabs(name) or os.path.commonpath([root, path]) != root:
+        raise UserError(
+            f'{where}: "{name}" lies outside of {root}; write folders relative to that folder.'
+        )
+    return path
+
+
+def find_clips(path: str | Path) -> list[tuple[str, list[Path]]]:
+    """Find clips to predict: a folder of frames, a folder of such folders, or a list of folders.
+
+    A list has a folder in each row, relative to the place of the list, alone or followed by a
+    number of frames and a label, which are not used.
+
+    Returns:
+        For each clip its name and the paths of its frames in temporal order.
+
+    Raises:
+        UserError: there is nothing of that kind, or a folder has no images.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        folders = [(name, _listed(path, number, name)) for number, name in read_lines(path)]
+        return [(name, _frame_paths(folder)) for name, folder in folders]
+    if not path.is_dir():
+        raise UserError(
+            f"There is no {path}: name a folder of frames, a folder of such folders, or a list."
+        )
+    inner = sorted((p for p in path.iterdir() if _is_clip_folder(p)), key=natural_key)
+    if not inner:
+        return [(path.resolve().name, _frame_paths(path))]
+    if any(p.is_file() and p.suffix.lower() in SUFFIXES for p in path.iterdir()):
+        raise UserError(
+            f"{path} holds images and folders: name either a folder of frames or a folder of such "
+            "folders."
+        )
+    return [(folder.name, _frame_paths(folder)) for folder in inner]
+
+
+def _frame_paths(folder: str | Path) -> list[Path]:
+    return [Path(name) for name in frame_files(folder)]
+
+
+def _listed(path: Path, number: int, line: str) -> str:
+    where = f"{path}, row {number}"
+    candidates = [line]
+    parts = line.rsplit(maxsplit=2)
+    if len(parts) == 3 and _is_number(parts[1]) and _is_number(parts[2]):
+        candidates.append(parts[0])
+    for candidate in candidates:
+        folder = os.path.join(path.parent, os.path.expanduser(candidate))
+        if os.path.isdir(folder):
+            return folder
+    raise UserError(f'{where}: there is no folder "{candidates[-1]}" in {path.parent}.')
+
+
+def _is_clip_folder(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _fields(line: str) -> list[str]:
+    return [field.strip() for field in next(csv.reader(io.StringIO(line)))]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _label(where: str, text: str, num_classes: int, base: int, wrong: list[str]) -> int:
+    """Return the label counted from 0; note it in `wrong` where it is none."""
+    if _is_number(text) and base <= int(text) < base + num_classes:
+        return int(text) - base
+    wrong.append(f'{where}: label "{text}"')
+    return -1
+
+
+def _refuse_labels(wrong: Sequence[str], num_classes: int, base: int) -> None:
+    if wrong:
+        shown = "\n".join(f"  {problem}" for problem in wrong[:PROBLEMS_SHOWN])
+        raise UserError(
+            f"{len(wrong):,} labels are none of {base} to {base + num_classes - 1} (the first "
+            f"{PROBLEMS_SHOWN} at most are shown); mend the list:\n{shown}"
+        )

@@ -1,0 +1,280 @@
+"""Prepared sets to batches, with Grain.
+
+Everything random about a clip is a function of (seed, epoch, row), and the clips of a batch are a
+function of its number. So batches do not depend on the number of workers or hosts, and a run
+resumes at any step without any saved state but that number.
+
+With worker processes, a script needs the usual `if __name__ == "__main__":` guard.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Generator
+from typing import Any, Protocol, runtime_checkable
+
+import cv2
+import grain
+import numpy as np
+from absl import flags
+from jaxtyping import Int
+
+from logo_jax.common.errors import UserError
+from logo_jax.data import augment as augmentation
+from logo_jax.data.decode import decode_frames
+
+FRAME_ORDERS = ("natural", "shuffled", "reversed", "single")
+
+# Chooses frames: (number of frames in the clip, rng=generator or None) -> indices [T].
+Sampler = Callable[..., np.ndarray]
+
+
+@runtime_checkable
+class ClipSource(Protocol):
+    """What batches are made of: a PreparedSet, or the ClipFiles of a prediction."""
+
+    @property
+    def mend(self) -> str:
+        """What to do about a frame that cannot be decoded."""
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        """Return `frames` (encoded), `num_frames`, `clip_id` and `label` of one clip."""
+
+
+# Streams of random numbers that must not repeat each other, by purpose.
+_ORDER, _SAMPLING, _AUGMENTATION, _SHUFFLING = range(4)
+
+
+def train_batches(
+    prepared: ClipSource,
+    rows: Int[np.ndarray, " N"],
+    *,
+    batch_size: int,
+    total_steps: int,
+    seed: int,
+    sampler: Sampler,
+    frame_size: int,
+    augment: augmentation.AugmentConfig,
+    start_step: int = 0,
+    num_workers: int = 0,
+    frame_order: str = "natural",
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Generator[dict[str, np.ndarray], None, None]:
+    """Yield this host's share of the global batches `start_step` .. `total_steps - 1`.
+
+    Each epoch takes every clip once, in an order of its own; batches run across the ends of
+    epochs, so that none is short.
+
+    Args:
+        prepared: the set.
+        rows: the clips to train on.
+        batch_size: clips of a global batch; a multiple of `process_count`.
+        total_steps: number of global batches of the whole run.
+        seed: of order, sampling and augmentation.
+        sampler: called as `sampler(num_frames, rng=generator)` for the frames of a clip.
+        frame_size: S, height and width to which frames are decoded.
+        augment: what to draw for each clip.
+        start_step: global batches that an earlier run has taken.
+        num_workers: processes that read and decode; 0 works in this one.
+        frame_order: "natural", or a control: "shuffled" (frames of each clip in a random order),
+            "reversed", "single" (the centre frame repeated).
+        process_index: number of this host.
+        process_count: number of hosts.
+
+    Yields:
+        `frames` uint8 [b T S S 3], `label` int32 [b], `row` int32 [b], `mask` float32 [b] of
+        ones, `crop` float32 [b 4], `flip` bool [b], `brightness` and `contrast` float32 [b], with
+        b = batch_size / process_count.
+
+    Raises:
+        UserError: a frame cannot be decoded (names clip and frame), or an argument is wrong.
+    """
+    batches = _TrainBatches(
+        reader=_Reader(prepared, sampler, frame_size, _checked_order(frame_order)),
+        rows=_checked_rows(rows),
+        batch_size=batch_size,
+        host_rows=_host_rows(batch_size, process_index, process_count),
+        seed=seed,
+        augment=augment,
+    )
+    return _iterate(batches, range(start_step, total_steps), num_workers)
+
+
+def eval_batches(
+    prepared: ClipSource,
+    rows: Int[np.ndarray, " N"],
+    *,
+    batch_size: int,
+    sampler: Sampler,
+    frame_size: int,
+    num_workers: int = 0,
+    frame_order: str = "natural",
+    seed: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Generator[dict[str, np.ndarray], None, None]:
+    """Yield this host's share of batches that show every clip of `rows` once, in order.
+
+    All hosts yield the same number of batches of the same size. The last is filled up with
+    padding: `mask` 0, `row` -1, black frames. Arguments as for `train_batches`; the sampler is
+    called with `rng=None`, and `seed` serves `frame_order="shuffled"` only.
+
+    Yields:
+        `frames` uint8 [b T S S 3], `label` int32 [b], `row` int32 [b], `mask` float32 [b].
+
+    Raises:
+        UserError: a frame cannot be decoded (names clip and frame), or an argument is wrong.
+    """
+    batches = _EvalBatches(
+        reader=_Reader(prepared, sampler, frame_size, _checked_order(frame_order)),
+        rows=_checked_rows(rows),
+        batch_size=batch_size,
+        host_rows=_host_rows(batch_size, process_index, process_count),
+        seed=seed,
+    )
+    return _iterate(batches, range(-(-len(rows) // batch_size)), num_workers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reader:
+    """Reads and decodes the sampled frames of a clip."""
+
+    prepared: ClipSource
+    sampler: Sampler
+    frame_size: int
+    frame_order: str
+
+    def __call__(
+        self, row: int, sampling: np.random.Generator | None, shuffling: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        clip = self.prepared[row]
+        indices = self.sampler(clip["num_frames"], rng=sampling)
+        if self.frame_order == "single":
+            indices = np.full_like(indices, clip["num_frames"] // 2)
+        elif self.frame_order == "reversed":
+            indices = indices[::-1]
+        elif self.frame_order == "shuffled":
+            indices = shuffling.permutation(indices)
+        wanted, inverse = np.unique(indices, return_inverse=True)
+        decoded = [self._decode(clip, int(index)) for index in wanted]
+        return {
+            "frames": np.concatenate(decoded)[inverse],  # [T S S 3]
+            "label": np.array(clip["label"], np.int32),
+            "row": np.array(row, np.int32),
+            "mask": np.array(1, np.float32),
+        }
+
+    def _decode(self, clip: dict[str, Any], index: int) -> np.ndarray:
+        try:
+            return decode_frames([clip["frames"][index]], self.frame_size)
+        except UserError as error:
+            raise UserError(
+                f"Frame {index} of clip {clip['clip_id']} cannot be decoded: {error}. "
+                f"{self.prepared.mend}"
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainBatches:
+    reader: _Reader
+    rows: np.ndarray
+    batch_size: int
+    host_rows: range
+    seed: int
+    augment: augmentation.AugmentConfig
+
+    def __call__(self, step: int) -> dict[str, np.ndarray]:
+        places = [int(step) * self.batch_size + position for position in self.host_rows]
+        order = functools.cache(self._order)
+        clips = []
+        for place in places:
+            epoch, within = divmod(place, len(self.rows))
+            clips.append(self._clip(epoch, int(order(epoch)[within])))
+        return _stack(clips)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, epoch, _ORDER)).permutation(self.rows)
+
+    def _clip(self, epoch: int, row: int) -> dict[str, np.ndarray]:
+        def stream(purpose: int) -> np.random.Generator:
+            return np.random.default_rng((self.seed, epoch, row, purpose))
+
+        clip = self.reader(row, stream(_SAMPLING), stream(_SHUFFLING))
+        return clip | augmentation.draw(stream(_AUGMENTATION), self.augment)
+
+
+@dataclasses.dataclass(frozen=True)
+class _EvalBatches:
+    reader: _Reader
+    rows: np.ndarray
+    batch_size: int
+    host_rows: range
+    seed: int
+
+    def __call__(self, step: int) -> dict[str, np.ndarray]:
+        places = [int(step) * self.batch_size + position for position in self.host_rows]
+        clips = [self._clip(int(self.rows[place])) for place in places if place < len(self.rows)]
+        # A host may have nothing but padding; its shape is that of any clip.
+        like = clips[0] if clips else self._clip(int(self.rows[0]))
+        padding = {name: np.zeros_like(value) for name, value in like.items()}
+        padding["row"] = np.array(-1, np.int32)
+        return _stack(clips + [padding] * (len(places) - len(clips)))
+
+    def _clip(self, row: int) -> dict[str, np.ndarray]:
+        shuffling = np.random.default_rng((self.seed, 0, row, _SHUFFLING))
+        return self.reader(row, None, shuffling)
+
+
+def _stack(clips: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
+
+
+def _iterate(
+    batches: Callable[[int], dict[str, np.ndarray]], steps: range, num_workers: int
+) -> Generator[dict[str, np.ndarray], None, None]:
+    """Yield the batches of `steps`; closing the generator ends the workers."""
+    if len(steps) == 0:
+        return
+    # A batch is tens of megabytes; Grain's defaults would read 500 ahead in 16 threads.
+    plain = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    dataset = grain.MapDataset.range(steps.start, steps.stop).map(batches).to_iter_dataset(plain)
+    if num_workers > 0:
+        if not flags.FLAGS.is_parsed():
+            # Grain passes the flags on to its workers; a notebook never parses any.
+            flags.FLAGS.mark_as_parsed()
+        options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=_start_worker)
+    iterator = iter(dataset)
+    try:
+        yield from iterator
+    finally:
+        iterator.close()  # ends the workers and frees the memory that they share
+
+
+def _start_worker(index: int, count: int) -> None:
+    cv2.setNumThreads(0)  # the workers share the cores already
+
+
+def _host_rows(batch_size: int, process_index: int, process_count: int) -> range:
+    """Return the places within a global batch that host `process_index` reads."""
+    if batch_size < 1 or batch_size % process_count:
+        raise UserError(
+            f"The batch size {batch_size} cannot be shared by {process_count} hosts: choose a "
+            f"multiple of {process_count}."
+        )
+    share = batch_size // process_count
+    return range(process_index * share, (process_index + 1) * share)
+
+
+def _checked_rows(rows: Int[np.ndarray, " N"]) -> np.ndarray:
+    if len(rows) == 0:
+        raise UserError("There are no clips to make batches of.")
+    return np.ascontiguousarray(rows, np.int64)
+
+
+def _checked_order(frame_order: str) -> str:
+    if frame_order not in FRAME_ORDERS:
+        raise UserError(
+            f'Unknown frame order "{frame_order}": choose one of {", ".join(FRAME_ORDERS)}.'
+        )
+    return frame_order

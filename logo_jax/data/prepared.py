@@ -1,0 +1,343 @@
+"""Prepared sets: what a data set is once its builder has run."""
+
+import csv
+import functools
+import hashlib
+import importlib
+import inspect
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Int32
+
+from logo_jax.common.errors import UserError, pick, suggest
+from logo_jax.data.entries import PARTS, check_classes, entries_digest
+
+# Name of a data set -> module and class of its builder. Paths, since a builder is only needed, and
+# its imports only paid for, when a set is prepared.
+BUILDERS: dict[str, str] = {
+    "dfew": "logo_jax.data.datasets.dfew:Dfew",
+    "frame_folders": "logo_jax.data.datasets.frame_folders:FrameFolders",
+    "synthetic_faces": "logo_jax.data.datasets.synthetic_faces:SyntheticFaces",
+}
+
+# Keeps the draw of validation clips apart from other draws of the same seed.
+_VALIDATION = 4
+
+
+def builder_class(name: str) -> Any:
+    """Return the TFDS builder of the data set `name`.
+
+    Raises:
+        UserError: there is no such data set; the message suggests one.
+    """
+    module, _, cls = pick(BUILDERS, name, "data set").partition(":")
+    return getattr(importlib.import_module(module), cls)
+
+
+def load(
+    name: str,
+    data_dir: str | Path,
+    source: str | Path = "",
+    *,
+    allow_missing: bool = False,
+    allow_empty_classes: bool = False,
+    num_workers: int | None = None,
+    **options: Any,
+) -> "PreparedSet":
+    """Open the prepared set of `name` under `data_dir`, preparing it first if need be.
+
+    Args:
+        name: data set: dfew, frame_folders, synthetic_faces.
+        data_dir: folder of all prepared sets.
+        source: folder of the set as its authors hand it out; not needed once it is prepared.
+            Where it is given and there, its lists are compared with the prepared set.
+        allow_missing: leave out clips whose frames are missing or broken.
+        allow_empty_classes: accept a class without a clip to train on (of DFEW: or to test on).
+        num_workers: processes that prepare; None takes one for each core.
+        **options: of the data set, such as `frame_folder` of dfew.
+
+    Raises:
+        UserError: the set is neither prepared nor in `source`, it was prepared from something
+            else, or its preparation met problems.
+    """
+    cls = builder_class(name)
+    known = list(inspect.signature(cls.configure).parameters)
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f'The data set "{name}" has no option "{option}"; it has '
+                f"{', '.join(known) or 'none'}.{suggest(option, known)}"
+            )
+    config, options = cls.configure(**options)
+    options = json.loads(json.dumps(options))  # as they are recorded: lists for tuples
+    folder = Path(data_dir).expanduser().absolute() / cls.name / config / str(cls.VERSION)
+    build = functools.partial(
+        cls,
+        data_dir=data_dir,
+        allow_missing=allow_missing,
+        allow_empty_classes=allow_empty_classes,
+        num_workers=num_workers,
+        **options,
+    )
+    if not (folder / "prepared.json").exists():
+        if cls.needs_source and not source:
+            raise UserError(
+                f'The data set "{name}" is not prepared in {folder}, and no source folder is '
+                f"given. {cls.how_to_get}"
+            )
+        build(source=source).prepare()
+    elif source and cls.needs_source and Path(source).expanduser().is_dir():
+        _check_unchanged(build(source=source), folder)
+    prepared = PreparedSet(folder)
+    if prepared.options != options:
+        raise UserError(
+            f"{folder} was prepared with {_differences(prepared.options, options)}: delete that "
+            "folder or choose another data_dir."
+        )
+    if prepared.left_out and not allow_missing:
+        raise UserError(
+            f"{folder} was prepared without {len(prepared.left_out):,} clips that were missing or "
+            f"broken (first: {prepared.left_out[0]}): pass allow_missing=True to use it so, or "
+            "mend the clips and delete that folder."
+        )
+    if not allow_empty_classes:
+        check_classes(
+            folder,
+            prepared.classes,
+            prepared.labels,
+            prepared.partitions,
+            cls.parts_with_all_classes,
+        )
+    return prepared
+
+
+def _check_unchanged(builder: Any, folder: Path) -> None:
+    recorded = _read_json(folder / "prepared.json")
+    if list(builder.classes) == recorded["classes"]:
+        if entries_digest(builder.entries()) == recorded["entries"]:
+            return
+    raise UserError(
+        f"The lists in {builder.source} are not those that {folder} was prepared from "
+        f"({recorded['source']}): delete that folder, choose another data_dir, or leave source "
+        "empty to use what is prepared."
+    )
+
+
+def _differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    names = sorted(name for name in {**recorded, **asked} if recorded.get(name) != asked.get(name))
+    return ", ".join(f"{name}={recorded.get(name)!r} and not {asked.get(name)!r}" for name in names)
+
+
+class PreparedSet:
+    """A prepared set: a table of clips in memory, their encoded frames on disk.
+
+    `prepared[row]` reads one clip. Only its folder is pickled, so that worker processes open the
+    files themselves.
+
+    Attributes:
+        folder: where it lies.
+        name: of the data set.
+        config: name of its configuration.
+        classes: class names; the position is the label.
+        clip_ids: name of each clip, in stored order; N of them.
+        labels: class of each clip, int32 [N].
+        num_frames: number of frames of each clip, int32 [N].
+        groups: identity or source of each clip, "" where unknown.
+        partitions: `split` or `fold_1` ... -> the part of each clip, [N].
+        factors: further facts of each clip by name, [N] each.
+        options: what the builder was given.
+        left_out: a sentence for each clip that was left out.
+        remarks: what its builder had to say about the set, such as how its frames were chosen.
+        fingerprint: SHA-256 over table, class names and record sizes: two sets of the same
+            fingerprint give the same batches.
+    """
+
+    def __init__(self, folder: str | Path):
+        """Read the table of the set in `folder`.
+
+        Raises:
+            UserError: the folder holds no prepared set, or a damaged one.
+        """
+        self.folder = Path(folder)
+        record = _read_json(self.folder / "prepared.json")
+        self.name: str = record["name"]
+        self.config: str = record["config"]
+        self.classes: tuple[str, ...] = tuple(record["classes"])
+        self.options: dict[str, Any] = record["options"]
+        self.left_out: list[str] = record["left_out"]
+        self.remarks: list[str] = record["remarks"]
+        table = (self.folder / "clips.csv").read_bytes()
+        digest = hashlib.sha256(table)  # the table has the size of each record
+        digest.update(json.dumps(self.classes).encode())
+        self.fingerprint = digest.hexdigest()
+        # Line ends inside quotes are part of a name.
+        rows = list(csv.reader(io.StringIO(table.decode("utf-8"), newline="")))
+        columns = dict(zip(rows[0], zip(*rows[1:], strict=True), strict=True))
+        self.clip_ids = list(columns.pop("clip_id"))
+        self.labels: Int32[np.ndarray, " N"] = np.array(columns.pop("label"), np.int32)
+        self.num_frames: Int32[np.ndarray, " N"] = np.array(columns.pop("num_frames"), np.int32)
+        self.groups = list(columns.pop("group"))
+        columns.pop("bytes")
+        self.factors: dict[str, np.ndarray] = {}
+        self.partitions: dict[str, np.ndarray] = {}
+        for name, values in columns.items():
+            if name.startswith("factor_"):
+                self.factors[name.removeprefix("factor_")] = _typed(values)
+            else:
+                self.partitions[name] = np.array(values)
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.clip_ids)
+
+    def __getitem__(self, row: int | np.integer) -> dict[str, Any]:
+        """Read one clip: `frames` (encoded, temporal order), `num_frames`, `clip_id`, `label`."""
+        example = self._records[int(row)]
+        return {
+            "frames": list(example["frames"]),
+            "num_frames": int(example["num_frames"]),
+            "clip_id": self.clip_ids[row],
+            "label": int(example["label"]),
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle everything but the open files."""
+        return {name: value for name, value in vars(self).items() if name != "_records"}
+
+    @functools.cached_property
+    def _records(self) -> Any:
+        import tensorflow_datasets as tfds  # costs seconds; needed only to read frames
+
+        builder = tfds.builder_from_directory(self.folder)
+        return builder.as_data_source("clips")
+
+    @property
+    def mend(self) -> str:
+        """What to do about a frame that cannot be decoded."""
+        return f"Delete {self.folder} and prepare the set again."
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Numbers of the folds; empty for a set with one split."""
+        names = [name for name in self.partitions if name.startswith("fold_")]
+        return tuple(int(name.removeprefix("fold_")) for name in names)
+
+    def parts(self, fold: int | None = None) -> tuple[str, ...]:
+        """Names of the parts (train, val, test) that have clips.
+
+        Raises:
+            UserError: the set has no such fold, or a fold must be chosen.
+        """
+        present = set(self._partition(fold))
+        return tuple(part for part in PARTS if part in present)
+
+    def rows(self, part: str, fold: int | None = None) -> Int[np.ndarray, " n"]:
+        """Rows of the clips of one part, in stored order.
+
+        Args:
+            part: "train", "val" or "test".
+            fold: number of the fold, for a set that has folds.
+
+        Raises:
+            UserError: the part has no clips, the set has no such fold, or a fold must be chosen.
+        """
+        rows = np.flatnonzero(self._partition(fold) == part)
+        if not len(rows):
+            where = f"{self.name}/{self.config}" + (f", fold {fold}" if fold else "")
+            raise UserError(f'{where} has no part "{part}": it has {", ".join(self.parts(fold))}.')
+        return rows
+
+    def _partition(self, fold: int | None) -> np.ndarray:
+        folds = ", ".join(map(str, self.folds))
+        if fold is None and "split" not in self.partitions:
+            raise UserError(f"{self.name} is split in folds: choose one of {folds}.")
+        column = "split" if fold is None else f"fold_{fold}"
+        if column not in self.partitions:
+            raise UserError(
+                f"{self.name}/{self.config} has no fold {fold}: "
+                + (f"choose one of {folds}." if folds else "it has one split and takes no fold.")
+            )
+        return self.partitions[column]
+
+
+def cut_validation(
+    prepared: PreparedSet, rows: Int[np.ndarray, " n"], fraction: float, seed: int
+) -> tuple[Int[np.ndarray, " t"], Int[np.ndarray, " v"]]:
+    """Cut a validation part from training rows, stratified by class, deterministic for a seed.
+
+    Where the set names the group (identity, source) of its clips, whole groups move, so that none
+    is on both sides. Every class keeps at least one training clip.
+
+    Args:
+        prepared: the set that the rows belong to.
+        rows: training rows.
+        fraction: share of the clips of each class to move, 0 < fraction < 1.
+        seed: of the draw.
+
+    Returns:
+        The training rows that remain and the validation rows, both in ascending order.
+
+    Raises:
+        UserError: the fraction is out of range, or no clip can be moved.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f"The validation fraction must lie between 0 and 1, not {fraction}.")
+    rows = np.sort(rows)
+    labels = prepared.labels[rows]
+    # A clip without a group is a group of its own; the tuple keeps it apart from any name.
+    groups = [prepared.groups[row] or (int(row),) for row in rows]
+    members: dict[Any, list[int]] = {}
+    for position, group in enumerate(groups):
+        members.setdefault(group, []).append(position)
+    # Counts [groups, classes]: a group may hold clips of several classes.
+    counts = np.zeros((len(members), len(prepared.classes)), np.int64)
+    for index, positions in enumerate(members.values()):
+        np.add.at(counts[index], labels[positions], 1)
+    counts = counts[:, counts.any(0)]  # classes that are there
+    total = counts.sum(0)
+    moved = np.zeros_like(total)
+    chosen = []
+
+    def distance(taken: np.ndarray) -> float:  # a rare class weighs as much as a common one
+        return ((taken / total - fraction) ** 2).sum()
+
+    for index in np.random.default_rng((seed, _VALIDATION)).permutation(len(members)):
+        after = moved + counts[index]
+        if distance(after) < distance(moved) and (after < total).all():
+            moved = after
+            chosen.append(index)
+    in_validation = np.zeros(len(rows), bool)
+    all_members = list(members.values())
+    for index in chosen:
+        in_validation[all_members[index]] = True
+    if not in_validation.any():
+        raise UserError(
+            f"A validation fraction of {fraction} moves no clip of {len(rows)}: raise it, or give "
+            "the set a validation part of its own."
+        )
+    return rows[~in_validation], rows[in_validation]
+
+
+def _typed(values: tuple[str, ...]) -> np.ndarray:
+    """Give a column of text the narrowest type that holds it: int64, float64 or text."""
+    for kind in (np.int64, np.float64):
+        try:
+            return np.array(values).astype(kind)
+        except ValueError:
+            continue
+    return np.array(values)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): this is no prepared set; delete its folder and "
+            "prepare again."
+        ) from error

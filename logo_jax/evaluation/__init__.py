@@ -1,0 +1,5 @@
+"""Predictions -> numbers and pages: confusion matrix, recalls, WAR and UAR, tables and pictures."""
+
+from logo_jax.evaluation import metrics, report
+
+__all__ = ["metrics", "report"]

@@ -1,0 +1,1 @@
+"""One file for each `--mode` of launch.py, each with one function of the mode's name."""

@@ -1,0 +1,208 @@
+"""From a config to the parts of a run: data, model, loss, optimizer."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from logo_jax.common.errors import UserError
+from logo_jax.common.mesh import check_batch_size, data_mesh, to_devices
+from logo_jax.common.progress import track
+from logo_jax.data.augment import AugmentConfig, to_clips
+from logo_jax.data.pipeline import ClipSource, eval_batches
+from logo_jax.data.prepared import PreparedSet, cut_validation, load
+from logo_jax.data.sampling import dynamic_sampling
+from logo_jax.models import build
+from logo_jax.training.losses import logo_loss
+from logo_jax.training.optimizer import make_optimizer
+from logo_jax.training.state import init_variables
+from logo_jax.training.step import Prepare, make_eval_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The prepared set of a run and the rows of its parts; a part without clips is empty."""
+
+    prepared: PreparedSet
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+
+    def rows(self, part: str) -> np.ndarray:
+        """Rows of "train", "val" or "test".
+
+        Raises:
+            UserError: the part has no clips.
+        """
+        rows = {"train": self.train, "val": self.val, "test": self.test}[part]
+        if not len(rows):
+            mend = " Set config.data.val_fraction to cut one." if part == "val" else ""
+            raise UserError(f'{self.prepared.name} has no clips in the part "{part}".{mend}')
+        return rows
+
+    def __str__(self) -> str:
+        counts = f"{len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test clips"
+        return f"{self.prepared.name}/{self.prepared.config}: {counts}"
+
+
+def open_splits(config: ConfigDict) -> Splits:
+    """Open the data set of a config, preparing it first if need be."""
+    prepared = load(
+        config.data.name,
+        config.data.data_dir,
+        config.data.source,
+        allow_missing=config.data.allow_missing,
+        allow_empty_classes=config.data.allow_empty_classes,
+        **config.data.options.to_dict(),
+    )
+    fold = config.data.fold or None
+    present = prepared.parts(fold)
+    rows = {
+        part: prepared.rows(part, fold) if part in present else np.zeros(0, np.int64)
+        for part in ("train", "val", "test")
+    }
+    if config.data.val_fraction:
+        if len(rows["val"]):
+            raise UserError(
+                f"config.data.val_fraction={config.data.val_fraction}, but {prepared.name} has a "
+                "validation split of its own: set the field to 0."
+            )
+        rows["train"], rows["val"] = cut_validation(
+            prepared, rows["train"], config.data.val_fraction, config.seed
+        )
+    return Splits(prepared, **rows)
+
+
+def clip_shape(config: ConfigDict) -> tuple[int, int, int, int]:
+    """Shape [T, H, W, 3] of the clips that the model of a config sees."""
+    num_frames = config.data.segments * config.data.duration
+    return num_frames, config.input.image_size, config.input.image_size, 3
+
+
+def build_model(config: ConfigDict, num_classes: int) -> nn.Module:
+    """Build the model of a config; raises UserError for options that it does not have."""
+    options = {
+        name: value
+        for name, value in config.model.to_dict().items()
+        if name not in ("name", "pretrained")
+    }
+    return build(config.model.name, num_classes, **options)
+
+
+def sampler(config: ConfigDict) -> functools.partial:
+    """The function that picks the frames of a clip, of its number of frames and a random stream."""
+    return functools.partial(
+        dynamic_sampling,
+        segments=config.data.segments,
+        duration=config.data.duration,
+        short=config.data.short,
+    )
+
+
+def augmentation(config: ConfigDict) -> AugmentConfig:
+    return AugmentConfig(**config.augment.to_dict())
+
+
+def make_prepare(config: ConfigDict, train: bool) -> Prepare:
+    """The function that makes clips of a batch on the device, inside the jitted step."""
+    return functools.partial(
+        to_clips,
+        image_size=config.input.image_size,
+        mean=tuple(config.input.mean),
+        std=tuple(config.input.std),
+        train=train,
+    )
+
+
+def make_loss(config: ConfigDict) -> functools.partial:
+    return functools.partial(
+        logo_loss,
+        regularizer_weight=config.loss.regularizer_weight,
+        regularizer_form=config.loss.regularizer_form,
+        label_smoothing=config.loss.label_smoothing,
+    )
+
+
+def count_steps(config: ConfigDict, num_clips: int) -> int:
+    """Steps of the whole training: batches run across the ends of epochs, none is cut short."""
+    steps = math.ceil(config.num_epochs * num_clips / config.batch_size)
+    return min(steps, config.max_steps) if config.max_steps else steps
+
+
+def epochs_to_steps(config: ConfigDict, epochs: float, num_clips: int) -> int:
+    return round(epochs * num_clips / config.batch_size)
+
+
+def optimizer_of(config: ConfigDict, num_clips: int) -> tuple[Any, Any]:
+    """The optimizer of a config, and its schedule: step -> learning rate."""
+    fields = config.optimizer
+    return make_optimizer(
+        base=fields.base,
+        learning_rate=fields.learning_rate,
+        momentum=fields.momentum,
+        weight_decay=fields.weight_decay,
+        rho=fields.rho,
+        adaptive=fields.adaptive,
+        schedule=fields.schedule,
+        warmup_steps=epochs_to_steps(config, fields.warmup_epochs, num_clips),
+        decay_every_steps=epochs_to_steps(config, fields.decay_every_epochs, num_clips),
+        decay_factor=fields.decay_factor,
+        # The schedule of a trial that max_steps cuts short is that of the whole training.
+        total_steps=math.ceil(config.num_epochs * num_clips / config.batch_size),
+        clip_norm=fields.clip_norm,
+        backbone_lr_scale=fields.backbone_lr_scale,
+    )
+
+
+class Judge:
+    """A model ready to be evaluated: it gives the probabilities of clips."""
+
+    def __init__(self, config: ConfigDict, classes: Sequence[str]):
+        self.config = config
+        self.mesh = data_mesh()
+        check_batch_size(config.evaluation.batch_size, self.mesh, "config.evaluation.batch_size")
+        self.model = build_model(config, len(classes))
+        self.step = make_eval_step(self.model, make_prepare(config, train=False), self.mesh)
+
+    def abstract_variables(self) -> dict:
+        """Shapes and types of the model's variables, without computing any."""
+        return jax.eval_shape(
+            lambda: init_variables(self.model, clip_shape(self.config), self.config.seed)
+        )
+
+    def probabilities(
+        self, variables: dict, clips: ClipSource, rows: np.ndarray, frame_order: str = ""
+    ) -> np.ndarray:
+        """Softmax of the logits, float32 [N, C], of the clips of `rows` [N], in that order.
+
+        The order of the frames is `frame_order`, or that of the training where it is "".
+        """
+        frame_order = frame_order or self.config.data.frame_order
+        size = self.config.evaluation.batch_size
+        batches = eval_batches(
+            clips,
+            rows,
+            batch_size=size,
+            sampler=sampler(self.config),
+            frame_size=self.config.data.frame_size,
+            num_workers=self.config.data.num_workers,
+            frame_order=frame_order,
+            seed=self.config.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        name = "evaluation" if frame_order == "natural" else f"evaluation, frames {frame_order}"
+        found = [
+            np.asarray(self.step(variables["params"], variables["batch_stats"], batch))
+            for batch in (
+                to_devices(host_batch, self.mesh)
+                for host_batch in track(batches, math.ceil(len(rows) / size), name, "batches")
+            )
+        ]
+        return np.concatenate(found)[: len(rows)]  # the last batch is padded

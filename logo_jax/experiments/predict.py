@@ -1,0 +1,39 @@
+"""`--mode=predict`: expressions of clips that are no data set, from a trained model."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from logo_jax.common.files import make_folder
+from logo_jax.data.frames import ClipFiles
+from logo_jax.data.lists import find_clips
+from logo_jax.evaluation import report
+from logo_jax.experiments.evaluate import resolve
+from logo_jax.experiments.parts import Judge
+from logo_jax.training.checkpoint import load_variables, read_meta
+
+
+def predict(config: ConfigDict, workdir: Path, checkpoint: str, source: str, output: Path) -> Path:
+    """Write `predictions.csv`: a line for each clip in `source`, with its probabilities.
+
+    Args:
+        checkpoint: as in `evaluate`.
+        source: a folder of frames, a folder of such folders, or a list file.
+        output: folder for predictions.csv.
+    """
+    path = resolve(config, workdir, checkpoint)
+    classes = read_meta(path)["classes"]
+    found = find_clips(source)
+    clips = ClipFiles(found)
+    judge = Judge(config, classes)
+    variables = load_variables(path, like=judge.abstract_variables())
+    probabilities = judge.probabilities(variables, clips, np.arange(len(found)))
+    target = make_folder(output) / "predictions.csv"
+    if jax.process_index() == 0:
+        report.write_predictions(target, clips.clip_ids, None, probabilities, classes)
+        for clip_id, row in zip(clips.clip_ids[:10], probabilities[:10], strict=True):
+            print(f"{clip_id}: {classes[int(row.argmax())]} ({row.max():.2f})")
+        print(f"{len(found):,} clips: {target}")
+    return target

@@ -1,0 +1,171 @@
+"""`--mode=train`: train, then evaluate. A second start with the same workdir resumes."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from logo_jax.common.errors import UserError
+from logo_jax.common.files import make_folder
+from logo_jax.common.mesh import check_batch_size, replicated
+from logo_jax.data.pipeline import train_batches
+from logo_jax.evaluation import metrics
+from logo_jax.experiments import config as configs
+from logo_jax.experiments import parts
+from logo_jax.experiments.evaluate import selection_sentence, write_results
+from logo_jax.experiments.transfer import start_from
+from logo_jax.training import loop
+from logo_jax.training.checkpoint import Checkpoints, find_checkpoint, load_variables
+from logo_jax.training.log import TrainingLog
+from logo_jax.training.state import TrainState, create_state, init_variables
+from logo_jax.training.step import make_train_step
+
+
+def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Train the model of `config` in `workdir`, evaluate it, and return results.json.
+
+    Raises:
+        UserError: the config, the data, the workdir or the loss stop the run.
+        Interrupted: SIGTERM or Ctrl-C came; the run is saved and can be resumed.
+    """
+    make_folder(workdir)
+    configs.record(config, workdir)
+    checkpoints = Checkpoints(workdir)
+    resuming = checkpoints.latest_step() is not None
+    if not resuming and not config.init_from:
+        _check_weights(config.model.pretrained)
+
+    splits = parts.open_splits(config)
+    prepared, train_rows = splits.prepared, splits.rows("train")
+    print(f"{splits}; {len(prepared.classes)} classes: {', '.join(prepared.classes)}")
+    judge = parts.Judge(config, prepared.classes)
+    model, mesh = judge.model, judge.mesh
+    check_batch_size(config.batch_size, mesh, "config.batch_size")
+    total_steps = parts.count_steps(config, len(train_rows))
+    tx, learning_rate = parts.optimizer_of(config, len(train_rows))
+
+    variables = init_variables(model, parts.clip_shape(config), config.seed)
+    if not resuming:
+        variables = _starting_point(config, variables, prepared.classes)
+    state = create_state(variables, tx, config.seed, mesh)
+    meta = {
+        "config": configs.plain(config),
+        "classes": list(prepared.classes),
+        "fingerprint": prepared.fingerprint,
+    }
+    if resuming:
+        state, saved = checkpoints.restore(state)
+        if saved["fingerprint"] != prepared.fingerprint:
+            raise UserError(
+                f"{workdir} was trained on other data than what lies in {prepared.folder} now: "
+                "choose another --workdir, or bring the old data back."
+            )
+        print(f"resuming {workdir} after step {saved['step']} of {total_steps}")
+    _describe(config, workdir, total_steps, len(train_rows), variables)
+
+    selection_part = configs.SELECTIONS[config.selection]
+
+    # An empty part is an error now, not after an epoch.
+    selection_rows = splits.rows(selection_part) if selection_part else splits.train[:0]
+
+    def evaluate(current: TrainState) -> dict[str, float]:
+        rows = selection_rows
+        variables = {"params": current.params, "batch_stats": current.batch_stats}
+        found = judge.probabilities(variables, prepared, rows).argmax(-1)
+        confusion = metrics.confusion_matrix(prepared.labels[rows], found, len(prepared.classes))
+        return {"war": metrics.war(confusion), "uar": metrics.uar(confusion)}
+
+    first_step = int(state.step)
+    log = TrainingLog(workdir, first_step)
+    try:
+        loop.fit(
+            state,
+            make_train_step(
+                model,
+                tx,
+                parts.make_loss(config),
+                parts.make_prepare(config, train=True),
+                learning_rate,
+                mesh,
+            ),
+            train_batches(
+                prepared,
+                train_rows,
+                batch_size=config.batch_size,
+                total_steps=total_steps,
+                seed=config.seed,
+                sampler=parts.sampler(config),
+                frame_size=config.data.frame_size,
+                augment=parts.augmentation(config),
+                start_step=first_step,
+                num_workers=config.data.num_workers,
+                frame_order=config.data.frame_order,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+            ),
+            loop.Schedule(
+                total_steps=total_steps,
+                log_every=config.log_every,
+                checkpoint_every=config.checkpoint_every,
+                evaluate_every=math.ceil(
+                    config.select_every_epochs * len(train_rows) / config.batch_size
+                ),
+            ),
+            mesh=mesh,
+            checkpoints=checkpoints,
+            log=log,
+            meta=meta,
+            evaluate=evaluate if selection_part else None,
+            selection_metric=config.selection_metric,
+        )
+    finally:
+        log.close()
+        checkpoints.close()
+
+    judged = find_checkpoint(workdir, "best" if selection_part else "last")
+    final = jax.device_put(
+        load_variables(judged, like=judge.abstract_variables()), replicated(mesh)
+    )
+    return write_results(config, judge, final, splits, "test", judged, workdir)
+
+
+def _check_weights(pretrained: str) -> None:
+    if pretrained != "none" and not Path(pretrained).is_file():
+        raise UserError(
+            f'config.model.pretrained="{pretrained}" is no file: give the file with the weights '
+            "of a ResNet-18 trained on MS-Celeb-1M (docs/models.md says which), or "
+            "--config.model.pretrained=none to train from scratch "
+            "(configs/dfew_scratch.py has the learning rate for it)."
+        )
+
+
+def _starting_point(config: ConfigDict, variables: dict, classes: tuple[str, ...]) -> dict:
+    """The variables of step 0: drawn, or of a weights file, or of a trained model."""
+    if config.init_from:
+        variables, transfer = start_from(
+            config.init_from, variables, classes, config.init_class_map
+        )
+        print(transfer)
+    elif config.model.pretrained != "none":
+        from logo_jax.models.pretrained import load_backbone
+
+        variables, report = load_backbone(config.model.pretrained, variables)
+        print(report)
+    return variables
+
+
+def _describe(
+    config: ConfigDict, workdir: Path, total_steps: int, clips: int, variables: dict
+) -> None:
+    size = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    print(
+        f"{config.model.name}, {config.model.attention}, {size / 1e6:.2f} M parameters, on "
+        f"{jax.device_count()} x {jax.devices()[0].device_kind}\n"
+        f"{total_steps} steps of {config.batch_size} clips; input scaled by mean "
+        f"{tuple(config.input.mean)} and std {tuple(config.input.std)}\n"
+        f"selection: {selection_sentence(config, clips)}\n"
+        f"workdir: {workdir}",
+        flush=True,
+    )

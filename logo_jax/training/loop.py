@@ -1,0 +1,166 @@
+"""The training loop, from the first step to the last."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Generator
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from logo_jax.common.errors import Interrupted, UserError
+from logo_jax.common.mesh import to_devices
+from logo_jax.common.progress import Progress
+from logo_jax.training.checkpoint import Checkpoints
+from logo_jax.training.log import TrainingLog
+from logo_jax.training.signals import StopSignals
+from logo_jax.training.state import TrainState
+
+Metrics = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When the loop does what, counted in steps."""
+
+    total_steps: int
+    log_every: int
+    checkpoint_every: int
+    evaluate_every: int  # 0: never
+
+
+def fit(
+    state: TrainState,
+    train_step: Callable[[TrainState, dict], tuple[TrainState, Metrics]],
+    batches: Generator[dict[str, np.ndarray], None, None],
+    schedule: Schedule,
+    *,
+    mesh: Mesh,
+    checkpoints: Checkpoints,
+    log: TrainingLog,
+    meta: dict,
+    evaluate: Callable[[TrainState], dict[str, float]] | None = None,
+    selection_metric: str = "uar",
+) -> TrainState:
+    """Train from `state.step` to `schedule.total_steps` and return the last state, saved.
+
+    Args:
+        batches: this host's rows of the global batches, from the one of `state.step` on; closed
+            at the end.
+        meta: what each checkpoint says of itself beside its step.
+        evaluate: numbers of a state on the data that selects the best checkpoint, `war` and `uar`
+            among them; None where nothing is selected.
+
+    Raises:
+        Interrupted: SIGTERM or Ctrl-C; the state of the last finished step is saved.
+        UserError: the loss or the parameters are not finite, or a checkpoint cannot be written.
+    """
+    first_step = int(state.step)
+    if evaluate and _due(first_step, schedule.evaluate_every, schedule.total_steps):
+        # The run was stopped between the checkpoint of this step and its evaluation.
+        _keep_best(state, first_step, evaluate, selection_metric, checkpoints, log, meta)
+    progress = Progress(schedule.total_steps, "training", "steps", done=first_step)
+    averages = _Averages()
+    running: Metrics | None = None  # metrics of the step that the devices still work on
+    note = ""
+    try:
+        with StopSignals() as signals:
+            for step in range(first_step + 1, schedule.total_steps + 1):
+                asked = time.perf_counter()
+                batch = next(batches)
+                averages.waited += time.perf_counter() - asked
+                state, metrics = train_step(state, to_devices(batch, mesh))
+                # Reading the step before this one keeps the devices busy while the host reads.
+                if running is not None:
+                    averages.add(_finite(running, step - 1, checkpoints), len(batch["label"]))
+                running = metrics
+
+                log_now = _due(step, schedule.log_every, schedule.total_steps)
+                save_now = _due(step, schedule.checkpoint_every, schedule.total_steps)
+                select_now = _due(step, schedule.evaluate_every, schedule.total_steps)
+                if log_now or save_now or select_now or signals.received:
+                    averages.add(_finite(running, step, checkpoints), len(batch["label"]))
+                    running = None
+                if log_now:
+                    values = averages.means()
+                    averages = _Averages()
+                    log.write(step, values)
+                    note = f"loss {values['loss']:.4f}, {values['clips_per_second']:.1f} clips/s"
+                progress.update(1, note)
+                if save_now or signals.received:
+                    checkpoints.save(state, {**meta, "step": step})
+                if signals.received and step < schedule.total_steps:
+                    raise Interrupted(
+                        f"{signals.received}: stopped after step {step} of "
+                        f"{schedule.total_steps} and saved; the same command continues from there."
+                    )
+                if evaluate and select_now:
+                    _keep_best(state, step, evaluate, selection_metric, checkpoints, log, meta)
+                    averages = (
+                        _Averages()
+                    )  # the time of the evaluation is not the input's or the step's
+    finally:
+        progress.close()
+        batches.close()
+    return state
+
+
+def _due(step: int, every: int, total: int) -> bool:
+    """Whether something done every `every` steps, and at the end, is done after `step`."""
+    return every > 0 and step > 0 and (step % every == 0 or step == total)
+
+
+def _finite(metrics: Metrics, step: int, checkpoints: Checkpoints) -> dict[str, float]:
+    """Read the numbers of a step; stop the run when they are not finite."""
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    if not values.pop("finite"):
+        saved = checkpoints.latest_step()
+        kept = f"the checkpoint of step {saved} is kept" if saved else "no checkpoint was made yet"
+        raise UserError(
+            f"Step {step}: the loss is {values['loss']} and the gradient norm "
+            f"{values['gradient_norm']}, so the parameters are no longer finite; {kept}. Lower "
+            "optimizer.learning_rate or set optimizer.clip_norm, and start in another --workdir."
+        )
+    return values
+
+
+def _keep_best(
+    state: TrainState,
+    step: int,
+    evaluate: Callable[[TrainState], dict[str, float]],
+    metric: str,
+    checkpoints: Checkpoints,
+    log: TrainingLog,
+    meta: dict,
+) -> None:
+    """Evaluate, and save the state as the best one when no earlier one was as good."""
+    numbers = evaluate(state)
+    log.write(step, {f"selection_{name}": value for name, value in numbers.items()})
+    best = checkpoints.best_meta()
+    if best is None or (numbers[metric] > best["score"] and step > best["step"]):
+        checkpoints.save_best(state, {**meta, "step": step, "score": numbers[metric]})
+
+
+class _Averages:
+    """Means over the steps since the last line of the log, and how the time went."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.steps = self.clips = 0
+        self.waited = 0.0
+        self.start = time.perf_counter()
+
+    def add(self, values: dict[str, float], host_clips: int) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.steps += 1
+        self.clips += host_clips * jax.process_count()
+        self.last = values
+
+    def means(self) -> dict[str, float]:
+        seconds = time.perf_counter() - self.start
+        values = {name: total / self.steps for name, total in self.sums.items()}
+        values["learning_rate"] = self.last["learning_rate"]
+        values["clips_per_second"] = self.clips / seconds
+        values["input_wait"] = self.waited / seconds  # share of the time spent waiting for input
+        return values

@@ -1,0 +1,137 @@
+"""Cross entropy and the compact regularizer of LOGO-Former (section 2.4, equations 11 and 12).
+
+All functions take logits of one batch and return one value per clip; the caller averages, so that
+padded clips can be masked. Everything is computed in float32 or wider, whatever the logits' type.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from logo_jax.common.errors import UserError, pick
+
+
+def cross_entropy(
+    logits: Float[Array, "B C"], labels: Int[Array, " B"], label_smoothing: float | int = 0.0
+) -> Float[Array, " B"]:
+    """Cross entropy against `(1 - label_smoothing) * onehot + label_smoothing / C`, in nats.
+
+    Args:
+        logits: any size up to the limits of float32.
+        labels: the true classes, 0 to C - 1; a label of C or more gives NaN.
+        label_smoothing: epsilon of Szegedy et al. 2016, in [0, 1). The smallest possible loss is
+            then the entropy of the smoothed target, not 0.
+
+    Raises:
+        UserError: `label_smoothing` is outside [0, 1).
+    """
+    if not 0.0 <= label_smoothing < 1.0:
+        raise UserError(
+            f"label_smoothing is {label_smoothing}, but it is the share of the target that is "
+            "spread over all classes: choose at least 0 and less than 1."
+        )
+    log_p = jax.nn.log_softmax(_at_least_float32(logits))  # [B C]
+    loss = -jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]  # [B]
+    if label_smoothing:
+        loss = (1.0 - label_smoothing) * loss - label_smoothing * log_p.mean(axis=1)
+    return loss
+
+
+def compact_regularizer(
+    logits: Float[Array, "B C"], labels: Int[Array, " B"], form: str = "definition"
+) -> Float[Array, " B"]:
+    """How far the predicted probabilities of the wrong classes are from being equal (equation 12).
+
+    Let p' be the softmax over the C - 1 logits that are not the target's, u = 1 / (C - 1) the
+    uniform distribution over them, and D the Kullback-Leibler divergence in nats:
+
+    - `form="definition"`, what the paper's text defines, the symmetric divergence:
+      `D(u||p') + D(p'||u) = sum_j u log(u / p'_j) + sum_j p'_j log(p'_j / u)`.
+    - `form="as_printed"`, what equation (12) prints, where the second sum lacks the weight p':
+      `sum_j u log(u / p'_j) + sum_j log(u / p'_j)`. The second sum is C - 1 times the first, so
+      the whole is `C * D(u||p')`, with C the number of all classes.
+
+    Both are at least 0, and 0 only where all wrong classes have the same logit (so always with two
+    classes); they neither depend on the target's logit nor on a shift of all logits, and pull on
+    nothing but the differences between wrong classes.
+
+    Raises:
+        UserError: `form` is neither of the two, or there are fewer than two classes.
+    """
+    divergence = pick(_DIVERGENCES, form, "form of the compact regularizer")
+    num_classes = logits.shape[1]
+    if num_classes < 2:
+        raise UserError(
+            "The compact regularizer compares wrong classes, and a model with one class has none: "
+            "set the number of classes to two or more."
+        )
+    logits = _at_least_float32(logits)
+    is_target = labels[:, None] == jnp.arange(num_classes)  # [B C]
+    # y is 0 for the largest wrong logit, so that exp(y) neither overflows nor is 0 everywhere.
+    largest = jnp.max(jnp.where(is_target, -jnp.inf, logits), axis=1, keepdims=True)  # [B 1]
+    y = jnp.where(is_target, 0.0, logits - jax.lax.stop_gradient(largest))  # [B C]
+    # ratio_j = log(p'_j / u) = y_j - log mean_k exp(y_k). With expm1 and log1p in place of exp and
+    # log, nearly equal logits keep their digits and equal logits give exactly 0; expm1 is 0 at the
+    # target's y, which therefore adds nothing to the sum.
+    excess = jnp.expm1(y).sum(axis=1, keepdims=True) / (num_classes - 1)  # [B 1]
+    ratio = jnp.where(is_target, 0.0, y - jnp.log1p(excess))  # [B C]
+    return divergence(ratio)
+
+
+def _symmetric_divergence(ratio: Float[Array, "B C"]) -> Float[Array, " B"]:
+    """`D(u||p') + D(p'||u) = sum_j (p'_j - u) r_j = mean_j (exp(r_j) - 1) r_j`, r = log(p' / u).
+
+    Both factors of each term have the same sign, so that rounding cannot make the sum negative.
+    The target's r is 0 and adds nothing.
+    """
+    return (jnp.expm1(ratio) * ratio).sum(axis=1) / (ratio.shape[1] - 1)
+
+
+def _printed_divergence(ratio: Float[Array, "B C"]) -> Float[Array, " B"]:
+    """`C * D(u||p')` with `D(u||p') = -mean_j r_j = mean_j (exp(r_j) - 1 - r_j)`, r = log(p' / u).
+
+    The terms added are 0 in sum, since p' sums to 1, and take the rounding errors of r out to
+    first order. The target's r is 0 and adds nothing.
+    """
+    num_classes = ratio.shape[1]
+    return num_classes * (jnp.expm1(ratio) - ratio).sum(axis=1) / (num_classes - 1)
+
+
+_DIVERGENCES = {"definition": _symmetric_divergence, "as_printed": _printed_divergence}
+
+
+def logo_loss(
+    logits: Float[Array, "B C"],
+    labels: Int[Array, " B"],
+    *,
+    regularizer_weight: float | int = 1.0,
+    regularizer_form: str = "definition",
+    label_smoothing: float | int = 0.0,
+) -> tuple[Float[Array, " B"], dict[str, Float[Array, " B"]]]:
+    """Cross entropy + weight x compact regularizer (equation 11).
+
+    The paper gives no weight; 1 is ours. Its presets use no label smoothing, since that flattens
+    the wrong classes' logits as well.
+
+    Returns:
+        The loss, and its two parts (not weighted) by name, for the log.
+
+    Raises:
+        UserError: the weight is negative or not finite, or see `cross_entropy` and
+            `compact_regularizer`.
+    """
+    if not (math.isfinite(regularizer_weight) and regularizer_weight >= 0):
+        raise UserError(
+            f"regularizer_weight is {regularizer_weight}, but must be 0 (no regularizer) or more."
+        )
+    parts = {
+        "cross_entropy": cross_entropy(logits, labels, label_smoothing),
+        "compact_regularizer": compact_regularizer(logits, labels, regularizer_form),
+    }
+    return parts["cross_entropy"] + regularizer_weight * parts["compact_regularizer"], parts
+
+
+def _at_least_float32(logits: Float[Array, "B C"]) -> Float[Array, "B C"]:
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

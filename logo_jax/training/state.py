@@ -1,0 +1,50 @@
+"""The train state: everything that a step changes, and nothing else."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax.sharding import Mesh
+from jaxtyping import Array, Int
+
+from logo_jax.common.mesh import replicated
+
+
+class TrainState(struct.PyTreeNode):
+    """Step number, parameters, batch statistics, optimizer state, and the key of the dropout masks.
+
+    A plain pytree: it is donated to the jitted step and saved whole in a checkpoint.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    dropout_key: Array
+
+
+def init_variables(model: nn.Module, clip_shape: tuple[int, int, int, int], seed: int) -> dict:
+    """Draw the model's parameters and batch statistics for clips of `clip_shape` [T, H, W, 3]."""
+
+    init = jax.jit(lambda key: model.init(key, jnp.zeros((1, *clip_shape)), train=False))
+    variables = dict(init(jax.random.key(seed)))
+    variables.setdefault("batch_stats", {})  # a model without batch norm
+    return variables
+
+
+def create_state(
+    variables: dict, tx: optax.GradientTransformation, seed: int, mesh: Mesh
+) -> TrainState:
+    """Make the state of step 0, the same copy on every device of `mesh`."""
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=tx.init(variables["params"]),
+        # Another stream than that of the parameters, which were drawn from `seed` itself.
+        dropout_key=jax.random.fold_in(jax.random.key(seed), 1),
+    )
+    return jax.device_put(state, replicated(mesh))

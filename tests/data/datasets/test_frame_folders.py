@@ -1,0 +1,219 @@
+"""The builder of a user's own clips: folders, lists, and what is wrong with them."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import logo_jax.data
+from logo_jax.common.errors import UserError
+
+
+def write_frames(folder, num_frames, suffix=".png", shape=(8, 8, 3), seed=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for frame in range(num_frames):
+        image = rng.integers(0, 256, shape, np.uint8)
+        (folder / f"{frame}{suffix}").write_bytes(cv2.imencode(suffix, image)[1].tobytes())
+
+
+def load(root, **options):
+    settings = {"num_workers": 0} | options
+    return logo_jax.data.load("frame_folders", root.parent / "data", source=root, **settings)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Three classes, two clips of each in train, one in test; all kinds of images."""
+    root = tmp_path / "clips"
+    for name in ("calm", "très étonné", "喜び"):
+        write_frames(root / "train" / name / "first take", 3, ".jpg", (30, 20, 3))
+        write_frames(root / "train" / name / 'so "called"', 12, ".png", (9, 9))
+        write_frames(root / "test" / name / "b", 1, ".webp", (5, 100, 3))
+    return root
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """The same kind of clips with lists: two classes."""
+    root = tmp_path / "clips"
+    for i in range(4):
+        write_frames(root / "all" / f"clip {i}", 3 + i, seed=i)
+    (root / "classes.txt").write_text("calm\nmoved\n")
+    (root / "train.txt").write_text("all/clip 0 3 0\nall/clip 1 4 1\n")
+    (root / "test.txt").write_text("all/clip 2 5 1\n")
+    return root
+
+
+def test_a_tree_of_folders(tree, capsys):
+    prepared = load(tree)
+    assert prepared.classes == ("calm", "très étonné", "喜び")
+    assert prepared.clip_ids[:3] == [
+        "train/calm/first take",
+        'train/calm/so "called"',
+        "train/très étonné/first take",
+    ]
+    assert prepared.labels.tolist() == [0, 0, 1, 1, 2, 2, 0, 1, 2]
+    assert prepared.num_frames.tolist() == [3, 12] * 3 + [1] * 3
+    assert prepared.rows("test").tolist() == [6, 7, 8]
+    assert prepared.parts() == ("train", "test")
+    folder = tree / "train" / "calm" / 'so "called"'
+    assert prepared[1]["frames"] == [(folder / f"{i}.png").read_bytes() for i in range(12)]
+    assert "train, test: 6 train, 0 val, 3 test" in capsys.readouterr().err
+    with pytest.raises(UserError, match="has one split and takes no fold"):
+        prepared.rows("train", 1)
+
+
+def test_lists(listed):
+    # Windows line ends, a byte order mark and blank lines are no clips.
+    path = listed / "train.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n\r\n"))
+    prepared = load(listed)
+    assert prepared.classes == ("calm", "moved")
+    assert prepared.clip_ids == ["all/clip 0", "all/clip 1", "all/clip 2"]
+    assert prepared.labels.tolist() == [0, 1, 1]
+    assert prepared.rows("train").tolist() == [0, 1]
+
+
+BROKEN_LISTS = {
+    "a header": ("all/clip 0 3 0\n", "dir num_frames label\n", r"row 1: .* has no header"),
+    "no label": ("all/clip 1 4 1\n", "all/clip 1\n", r'row 2: "all/clip 1" is no row'),
+    "label 2": ("clip 1 4 1", "clip 1 4 2", r'none of 0 to 1 .*\n.*row 2: label "2"'),
+    "label -1": ("clip 1 4 1", "clip 1 4 -1", r'row 2: label "-1"'),
+    "twice": ("all/clip 1 4 1", "all/clip 0 3 0", r"row 2: .* stands already in .*row 1"),
+    "in test": (
+        "all/clip 1 4 1",
+        "all/clip 2 5 1",
+        r'test.txt, row 1: the clip "all/clip 2" stands',
+    ),
+    "a climb": ("all/clip 1", "all/../../clip", r"lies outside of .*clips; write folders relative"),
+    "absolute": ("all/clip 1", "/etc", r'"/etc" lies outside of'),
+    "too many": ("clip 1 4 1", "clip 1 9 1", r"clip 1: 9 frames are declared, 4 are there"),
+    "missing": ("clip 1 4 1", "clip 7 4 1", r"clip 7: No such file"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_LISTS)
+def test_broken_lists_are_refused(listed, case):
+    old, new, message = BROKEN_LISTS[case]
+    path = listed / "train.txt"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(UserError, match=message):
+        load(listed)
+
+
+def test_class_names_are_needed(listed):
+    path = listed / "classes.txt"
+    for text, message in (
+        ("calm\ncalm\n", r'classes.txt: the class name "calm" occurs twice'),
+        ("calm\n", "at least two class names"),
+        ("", "classes.txt is empty"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            load(listed)
+    path.unlink()
+    with pytest.raises(UserError, match=r"classes.txt cannot be read: No such file"):
+        load(listed)
+
+
+def test_a_class_without_training_clips(tree):
+    for folder in (tree / "train" / "calm").iterdir():
+        for frame in folder.iterdir():
+            frame.unlink()
+        folder.rmdir()
+    with pytest.raises(UserError, match='no train clip is of class "calm"'):
+        load(tree)
+    assert len(load(tree, allow_empty_classes=True)) == 7
+
+
+def test_misplaced_things_are_refused(tree):
+    (tree / "train").rename(tree / "tarin")
+    with pytest.raises(UserError, match=r'"tarin" is no split.*Did you mean "train"'):
+        load(tree)
+    (tree / "tarin").rename(tree / "train")
+    write_frames(tree / "train" / "calm", 1)
+    with pytest.raises(UserError, match=r"calm: 0.png should be in a folder of its clip"):
+        load(tree)
+    (tree / "train" / "calm" / "0.png").unlink()
+    (tree / "classes.txt").write_text("calm\nsurprised\n喜び\n")
+    with pytest.raises(UserError, match=r'"très étonné" is not in classes.txt'):
+        load(tree)
+
+
+def test_two_sets_side_by_side(tree, tmp_path):
+    other = tmp_path / "other"
+    for name in ("a", "b"):
+        write_frames(other / "train" / name / "clip", 2)
+    load(tree)
+    with pytest.raises(UserError, match=r"lists in .*other are not those that .* prepared from"):
+        load(other)
+    assert len(load(other, set_name="second")) == 2
+    assert len(load(tree)) == 9
+    with pytest.raises(UserError, match="cannot be the name of a folder"):
+        load(other, set_name="../x")
+
+
+def test_no_clips_at_all(tmp_path):
+    (tmp_path / "clips").mkdir()
+    with pytest.raises(UserError, match=r"no clips were found. Put your clips in <source>/<split>"):
+        load(tmp_path / "clips")
+    (tmp_path / "clips" / "train" / "happy").mkdir(parents=True)
+    with pytest.raises(UserError, match='at least two classes are needed, there is only "happy"'):
+        load(tmp_path / "clips")
+
+
+def test_hidden_files_and_loops(tree):
+    folder = tree / "train" / "calm" / "first take"
+    (folder / ".0.jpg").write_bytes(b"a resource fork")
+    (folder / "notes.txt").write_text("text")
+    (tree / ".DS_Store").write_bytes(b"")
+    assert load(tree).num_frames[0] == 3
+    os.symlink("loop.jpg", folder / "loop.jpg")
+    with pytest.raises(UserError, match=r"first take.*: (Too many levels|Symbolic)"):
+        load(tree, set_name="loop")
+
+
+names = st.text(
+    st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/\\."),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    clips=st.dictionaries(
+        names,
+        st.lists(
+            st.tuples(st.integers(0, 10**6), st.sampled_from([".png", ".jpg", ".bmp", ".webp"])),
+            min_size=1,
+            max_size=5,
+            unique_by=lambda frame: frame[0],
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_whatever_lies_on_disk_is_stored(tmp_path_factory, clips):
+    root = tmp_path_factory.mktemp("any") / "clips"
+    written = {}
+    for number, (name, frames) in enumerate(clips.items()):
+        for class_name in ("a", "b"):
+            folder = root / "train" / class_name / name
+            folder.mkdir(parents=True)
+            data = {}
+            for index, suffix in frames:
+                image = np.full((4 + number, 5, 3), index % 256, np.uint8)
+                data[index] = cv2.imencode(suffix, image)[1].tobytes()
+                (folder / f"take2_{index}{suffix}").write_bytes(data[index])
+            written[f"train/{class_name}/{name}"] = [data[index] for index in sorted(data)]
+    prepared = load(Path(root))
+    stored = {prepared[row]["clip_id"]: prepared[row]["frames"] for row in range(len(prepared))}
+    assert stored == written
+    assert prepared.clip_ids == list(stored)

@@ -1,0 +1,161 @@
+"""The attention cores and pools against their definitions."""
+
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logo_jax.common.errors import UserError
+from logo_jax.models import attention
+
+GRIDS = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3))
+WINDOWS = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3))
+
+# Compiling takes longer than running here; without optimization it takes half as long.
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def draw(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def window_mask(grid, window):
+    """[N, N], True where two positions of the grid lie in one window: the definition."""
+    cells = np.array([[i // side for i, side in zip(p, window, strict=True)]
+                      for p in product(*map(range, grid))])  # fmt: skip
+    return (cells[:, None] == cells[None]).all(-1)
+
+
+def softmax_attention(q, k, v, mask):
+    """Plain numpy, [B N heads d], in float64."""
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    scores = np.einsum("bnhd,bmhd->bhnm", q, k) / np.sqrt(q.shape[-1])
+    weights = np.exp(scores - scores.max(-1, keepdims=True)) * mask
+    return np.einsum("bhnm,bmhd->bnhd", weights / weights.sum(-1, keepdims=True), v)
+
+
+@settings(max_examples=8)
+@given(GRIDS, WINDOWS)
+def test_local_is_full_under_the_window_mask(grid, window):
+    q, k, v = (draw(seed, 2, *grid, 2, 3) for seed in range(3))
+    found = jit(partial(attention.local_attention, window=window, pad=True))(q, k, v)
+    flat = [x.reshape(2, -1, 2, 3) for x in (q, k, v)]
+    expected = softmax_attention(*flat, window_mask(grid, window))
+    np.testing.assert_allclose(found.reshape(2, -1, 2, 3), expected, rtol=1e-4, atol=1e-5)
+    same = jit(attention.full_attention)(*flat, jnp.asarray(window_mask(grid, window)))
+    np.testing.assert_allclose(found.reshape(same.shape), same, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_changes_nothing_where_the_window_divides_the_grid():
+    q, k, v = (draw(seed, 1, 4, 2, 2, 2, 3) for seed in range(3))
+    plain = attention.local_attention(q, k, v, (2, 2, 1))
+    np.testing.assert_array_equal(plain, attention.local_attention(q, k, v, (2, 2, 1), pad=True))
+
+
+def test_gradients_under_padding_are_finite():
+    q, k, v = (draw(seed, 1, 3, 3, 1, 1, 2) for seed in range(3))
+    grads = jax.grad(
+        lambda q, k, v: attention.local_attention(q, k, v, (2, 2, 2), pad=True).sum(), (0, 1, 2)
+    )(q, k, v)
+    assert all(np.isfinite(grad).all() for grad in grads)
+
+
+@settings(max_examples=12)
+@given(GRIDS, WINDOWS)
+def test_windows_are_cut_and_joined_without_loss(grid, window):
+    numbers = jnp.arange(np.prod(grid) + 1.0)[1:].reshape(1, *grid)
+
+    @jit
+    def cut_and_join(numbers):
+        padded = attention.pad_grid(numbers, window)
+        windows = attention.to_windows(padded, window)
+        joined = attention.from_windows(windows, padded.shape[1:], window)
+        return padded, windows, joined, attention.window_occupancy(grid, window)
+
+    padded, windows, joined, real = map(np.asarray, cut_and_join(numbers))
+    assert windows.shape[2] == np.prod(window)
+    np.testing.assert_array_equal(joined, padded)
+    t, h, w = grid
+    np.testing.assert_array_equal(padded[:, :t, :h, :w], numbers)
+    np.testing.assert_array_equal(real, windows[0] > 0)
+    # Positions that share a window share a row of `windows`, and no others.
+    rows = {int(n): row for row, window in enumerate(windows[0]) for n in window if n > 0}
+    row = np.array([rows[n] for n in range(1, int(np.prod(grid)) + 1)])
+    np.testing.assert_array_equal(row[:, None] == row[None], window_mask(grid, window))
+
+
+@settings(max_examples=8)
+@given(GRIDS, WINDOWS)
+def test_pools_against_loops(grid, window):
+    x = np.asarray(draw(0, 2, *grid, 3))
+    weights = np.asarray(draw(1, int(np.prod(window)), 3))
+    uniform = np.full_like(weights, 1 / np.prod(window))
+
+    @jit
+    def pools(x, weights, uniform):
+        return (
+            attention.average_pool(x, window),
+            attention.max_pool(x, window),
+            attention.weighted_pool(x, weights, window),
+            attention.weighted_pool(x, uniform, window),
+        )
+
+    steps = [range(0, size, side) for size, side in zip(grid, window, strict=True)]
+    average, largest, weighted = [], [], []
+    for start in product(*steps):
+        ends = [slice(a, a + side) for a, side in zip(start, window, strict=True)]
+        tokens = x[:, *ends].reshape(2, -1, 3)
+        average.append(tokens.mean(1))
+        largest.append(tokens.max(1))
+        kernel = weights.reshape(*window, 3)
+        kept = kernel[tuple(slice(min(side, size - a)) for a, side, size in
+                            zip(start, window, grid, strict=True))].reshape(-1, 3)  # fmt: skip
+        weighted.append((tokens * kept).sum(1) * np.prod(window) / tokens.shape[1])
+    for found, expected in zip(
+        pools(x, weights, uniform), (average, largest, weighted, average), strict=True
+    ):
+        np.testing.assert_allclose(found, np.stack(expected, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_window_that_does_not_divide_the_grid_is_refused():
+    x = jnp.zeros((1, 5, 4, 4, 1, 2))
+    with pytest.raises(UserError, match=r"4 x 2 x 2 .* 5 x 4 x 4 .*pad_windows=True"):
+        attention.local_attention(x, x, x, (4, 2, 2))
+
+
+def test_keys_in_any_order_give_the_same():
+    q, k, v = draw(0, 1, 3, 2, 4), draw(1, 1, 5, 2, 4), draw(2, 1, 5, 2, 4)
+    order = jnp.array([3, 0, 4, 1, 2])
+    np.testing.assert_allclose(
+        attention.full_attention(q, k, v),
+        attention.full_attention(q, k[:, order], v[:, order]),
+        rtol=1e-5, atol=1e-6,
+    )  # fmt: skip
+
+
+def test_weights_are_shown_to_an_observer():
+    q, k, v = draw(0, 1, 3, 2, 4), draw(1, 1, 5, 2, 4), draw(2, 1, 5, 2, 4)
+    seen = []
+    out = attention.full_attention(q, k, v, observe=seen.append)
+    assert seen[0].shape == (1, 2, 3, 5)
+    np.testing.assert_allclose(seen[0].sum(-1), 1, rtol=1e-6)
+    np.testing.assert_allclose(jnp.einsum("bhnm,bmhd->bnhd", seen[0], v), out, rtol=1e-5, atol=1e-6)
+
+
+def test_the_softmax_is_float32_in_bfloat16():
+    q, k, v = (draw(seed, 1, 4, 1, 8).astype(jnp.bfloat16) for seed in range(3))
+    seen = []
+    out = attention.full_attention(q, k, v, observe=seen.append)
+    assert seen[0].dtype == jnp.float32
+    assert out.dtype == jnp.bfloat16
+
+
+def test_large_scores_stay_finite():
+    q = jnp.full((1, 2, 1, 4), 1e4)
+    out = attention.full_attention(q, q * jnp.array([1.0, -1.0])[None, :, None, None], q)
+    assert jnp.isfinite(out).all()

@@ -1,0 +1,213 @@
+"""launch.py as a user runs it: a command line, a message, an exit status."""
+
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+TINY = {
+    "data.segments": 2,
+    "data.frame_size": 20,
+    "data.num_workers": 0,
+    "input.image_size": 16,
+    "batch_size": 4,
+    "max_steps": 2,
+    "evaluation.batch_size": 4,
+    "model.stage": 1,
+    "model.width": 4,
+    "model.dim": 16,
+    "model.mlp_dim": 16,
+    "model.num_heads": 2,
+    "model.num_blocks": 1,
+    "model.window": "(2,2,2)",
+}
+
+
+def launch(*arguments, cwd, **options):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(Path(cwd) / "compiled")},
+        **options,
+    )
+
+
+def error_of(result) -> str:
+    """The one line that a failed command says, free of tracebacks."""
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def make_dfew(root: Path, rng) -> Path:
+    """DFEW's official layout with seven tiny clips for training and seven for testing a fold."""
+    source = root / "DFEW"
+    for clip in range(1, 36):
+        folder = source / "Clip" / "clip_224x224" / f"{clip:05d}"
+        folder.mkdir(parents=True)
+        for frame in range(1, 6):
+            image = rng.integers(0, 255, (24, 24, 3)).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{clip:05d}_{frame:05d}.jpg"), image)
+    for fold in range(1, 6):
+        for part in ("train", "test"):
+            folder = source / "EmoLabel_DataSplit" / f"{part}(single-labeled)"
+            folder.mkdir(parents=True, exist_ok=True)
+            lines = [
+                f"{clip},{(clip - 1) % 7 + 1}\n"
+                for clip in range(1, 36)
+                if ((clip - 1) // 7 == fold - 1) == (part == "test")
+            ]
+            (folder / f"set_{fold}.csv").write_text("video_name,label\n" + "".join(lines))
+    return source
+
+
+@pytest.fixture(scope="module")
+def tiny_dfew(tmp_path_factory):
+    """A folder in which fold 3 of a tiny DFEW was trained by the main command."""
+    root = tmp_path_factory.mktemp("launch")
+    source = make_dfew(root, np.random.default_rng(0))
+    result = launch(
+        f"--config={ROOT}/configs/dfew.py:3",
+        f"--config.data.source={source}",
+        "--config.model.pretrained=none",
+        *[f"--config.{field}={value}" for field, value in TINY.items()],
+        cwd=root,
+    )
+    assert result.returncode == 0, result.stderr
+    return root, source, result
+
+
+def test_main_job_trains_and_judges(tiny_dfew):
+    root, _, result = tiny_dfew
+    workdir = root / "runs" / "dfew-fold3"  # the default name
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["data"]["fold"] == 3 and results["step"] == 2
+    assert results["classes"] == [
+        "happy",
+        "sad",
+        "neutral",
+        "angry",
+        "surprise",
+        "disgust",
+        "fear",
+    ]
+    assert np.sum(results["test"]["confusion"]) == 7
+    assert "selected on nothing" in result.stdout and "trained on 28 clips" in result.stdout
+    with (workdir / "predictions.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 7
+
+
+def test_evaluate_needs_only_the_workdir(tiny_dfew):
+    root, _, _ = tiny_dfew
+    result = launch("--mode=evaluate", "--workdir=runs/dfew-fold3", "--split=train", cwd=root)
+    assert result.returncode == 0, result.stderr
+    results = json.loads(
+        (root / "runs" / "dfew-fold3" / "evaluation" / "train" / "results.json").read_text()
+    )
+    assert results["train"]["clips"] == 28 and "test" not in results
+
+
+def test_predict_reads_folders_of_frames(tiny_dfew):
+    root, source, _ = tiny_dfew
+    clips = source / "Clip" / "clip_224x224"
+    result = launch(
+        "--mode=predict", "--workdir=runs/dfew-fold3", f"--input={clips}", "--output=out", cwd=root
+    )
+    assert result.returncode == 0, result.stderr
+    with (root / "out" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 35
+    for row in rows:
+        assert sum(float(v) for k, v in row.items() if k.startswith("p:")) == pytest.approx(
+            1, abs=1e-4
+        )
+
+
+@pytest.mark.slow
+def test_predictions_equal_those_of_the_evaluation(tiny_dfew):
+    root, source, _ = tiny_dfew
+    clip = source / "Clip" / "clip_224x224" / "00015"  # a test clip of fold 3
+    launch(
+        "--mode=predict", "--workdir=runs/dfew-fold3", f"--input={clip}", "--output=one", cwd=root
+    )
+    with (root / "one" / "predictions.csv").open(newline="") as file:
+        (alone,) = list(csv.DictReader(file))
+    with (root / "runs" / "dfew-fold3" / "predictions.csv").open(newline="") as file:
+        judged = {row["clip_id"]: row for row in csv.DictReader(file)}["00015"]
+    for name in (column for column in alone if column.startswith("p:")):
+        assert float(alone[name]) == pytest.approx(float(judged[name]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--config.model.num_blcks=3", 'no field "num_blcks". Did you mean "num_blocks"?'),
+        ("--config.modl.dim=3", 'no field "modl". Did you mean "model"?'),
+        ("--config.model.num_blocks=x", "--config.model.num_blocks=x"),
+        pytest.param("--confg=3", "Did you mean: config", marks=pytest.mark.slow),
+        pytest.param(
+            "--config.selection=bst_on_val",
+            'Did you mean "best_on_val"?',
+            marks=pytest.mark.slow,
+        ),
+        ("--workdir=/dev/null/run", "Cannot write to the folder /dev/null/run"),
+        ("--config.model.pretrained=weights.pth", '"weights.pth" is no file'),
+        ("--config.data.data_dir=empty", "agreement"),
+        pytest.param("--config.model.window=(3,2,2)", "window", marks=pytest.mark.slow),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(tmp_path, tiny_dfew, argument, message):
+    root, _, _ = tiny_dfew
+    arguments = [f"--config={ROOT}/configs/dfew_scratch.py", f"--workdir={tmp_path / 'run'}"]
+    arguments += [f"--config.{field}={value}" for field, value in TINY.items()]
+    arguments += [f"--config.data.data_dir={root / 'data'}", argument]
+    assert message in error_of(launch(*arguments, cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("dfw.py", "There is no config file"),
+        ("dfew.py:6", '"6" is no fold: the argument of the config is 1 to 5'),
+        ("dfew.py", "is no file: give the file with the weights"),
+    ],
+)
+def test_a_config_that_cannot_run_says_why(tmp_path, argument, message):
+    assert message in error_of(launch(f"--config={ROOT}/configs/{argument}", cwd=tmp_path))
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_with_a_sentence_and_loses_nothing(tmp_path, tiny_dfew):
+    """A limit on the size of files stands for a full disk: writing fails in the middle."""
+    root, _, _ = tiny_dfew
+    arguments = [f"--config={ROOT}/configs/dfew_scratch.py:3", f"--workdir={tmp_path / 'run'}"]
+    arguments += [f"--config.{field}={value}" for field, value in TINY.items()]
+    arguments += [f"--config.data.data_dir={root / 'data'}", "--config.checkpoint_every=1"]
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+
+    result = launch(*arguments, cwd=root, preexec_fn=limit)
+    assert result.returncode == 2, result.stderr
+    # Threads of the checkpoint library report their own failures first; the sentence comes last.
+    message = result.stderr.splitlines()[-1]
+    assert message.startswith("error: Cannot") and str(tmp_path / "run") in message
+    assert launch(*arguments, cwd=root).returncode == 0
+
+
+def test_launch_is_short():
+    assert len((ROOT / "launch.py").read_text().splitlines()) < 80
