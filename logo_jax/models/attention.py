@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
-from logo_jax.common.errors import UserError
+from logo_jax.common.errors import UserError, pick
 
 Window = tuple[int, int, int]
 Observe = Callable[[Array], object]
@@ -26,6 +26,7 @@ def full_attention(
     v: Float[Array, "*batch m heads d"],
     mask: Bool[Array, "*#batch #n m"] | None = None,
     observe: Observe | None = None,
+    impl: str = "xla",
 ) -> Float[Array, "*batch n heads d"]:
     """softmax(q k^T / sqrt(d)) v: every query attends to every key.
 
@@ -34,11 +35,26 @@ def full_attention(
 
     Args:
         mask: True where a query may attend to a key; None allows all. Each query needs one key.
-        observe: called with the weights `[*batch heads n m]`, whose rows sum to 1.
+        observe: called with the weights `[*batch heads n m]`, whose rows sum to 1. Only the plain
+            form has them, and is then taken whatever `impl` says.
+        impl: "xla", the plain form; "chunked", which holds the weights of `CHUNK` queries at a time
+            and computes them anew for the gradient; "cudnn", a fused kernel for bfloat16 on GPU.
 
     Returns:
         The mixed values in the type of `v`. The softmax runs in float32 at least.
+
+    Raises:
+        UserError: `impl` is unknown, or "cudnn" where there is no GPU or the type is float32.
     """
+    attend = pick(IMPLEMENTATIONS, impl, "attention_impl")
+    if observe is not None:
+        return _plain_attention(q, k, v, mask, observe)
+    return attend(q, k, v, mask)
+
+
+def _plain_attention(
+    q: Array, k: Array, v: Array, mask: Array | None, observe: Observe | None = None
+) -> Array:
     scores = jnp.einsum("...nhd,...mhd->...hnm", q * q.shape[-1] ** -0.5, k)
     scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
     if mask is not None:
@@ -49,6 +65,51 @@ def full_attention(
     return jnp.einsum("...hnm,...mhd->...nhd", weights.astype(v.dtype), v)
 
 
+def _chunked_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+    n = q.shape[-3]
+    if n <= CHUNK:
+        return _plain_attention(q, k, v, mask)
+
+    def in_chunks(x: Array, axis: int) -> Array:  # -> [chunks, ..., CHUNK, ...]
+        axis += x.ndim
+        ends = [(0, -n % CHUNK if i == axis else 0) for i in range(x.ndim)]
+        x = jnp.pad(x, ends, constant_values=x.dtype == bool)  # a query needs a key
+        return jnp.moveaxis(x.reshape(*x.shape[:axis], -1, CHUNK, *x.shape[axis + 1 :]), axis, 0)
+
+    each_query = mask is not None and mask.shape[-2] > 1
+    chunks = (in_chunks(q, -3), in_chunks(mask, -2)) if each_query else (in_chunks(q, -3),)
+
+    @jax.checkpoint  # else the gradient would hold the weights of all queries after all
+    def attend(chunk: tuple[Array, ...]) -> Array:
+        return _plain_attention(chunk[0], k, v, chunk[1] if each_query else mask)
+
+    mixed = jnp.moveaxis(jax.lax.map(attend, chunks), 0, -4)  # [*batch, chunks, CHUNK, heads, d]
+    return mixed.reshape(*mixed.shape[:-4], -1, *mixed.shape[-2:])[..., :n, :, :]
+
+
+def _cudnn_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+    if jax.default_backend() != "gpu" or q.dtype not in (jnp.bfloat16, jnp.float16):
+        raise UserError(
+            f'attention_impl="cudnn" needs a GPU and dtype="bfloat16", not {q.dtype} on '
+            f'{jax.default_backend()}: choose "xla" or "chunked".'
+        )
+    batch = q.shape[:-3]
+    if mask is not None:
+        mask = jnp.broadcast_to(mask, (*batch, *mask.shape[-2:]))
+        mask = mask.reshape(-1, 1, *mask.shape[-2:])
+    flat = [x.reshape(-1, *x.shape[-3:]) for x in (q, k, v)]
+    mixed = jax.nn.dot_product_attention(*flat, mask=mask, implementation="cudnn")
+    return mixed.reshape(q.shape)
+
+
+CHUNK = 128  # queries
+IMPLEMENTATIONS = {
+    "xla": _plain_attention,
+    "chunked": _chunked_attention,
+    "cudnn": _cudnn_attention,
+}
+
+
 def local_attention(
     q: Float[Array, "B T H W heads d"],
     k: Float[Array, "B T H W heads d"],
@@ -56,6 +117,8 @@ def local_attention(
     window: Window,
     pad: bool = False,
     observe: Observe | None = None,
+    impl: str = "xla",
+    shift: Window = (0, 0, 0),
 ) -> Float[Array, "B T H W heads d"]:
     """Every token attends to the tokens of its own window.
 
@@ -64,20 +127,50 @@ def local_attention(
         pad: fill a grid that the window does not divide with tokens that nobody attends to. The
             windows at the far ends then hold fewer tokens; the result is exact.
         observe: called with the weights `[B windows heads fhw fhw]`.
+        impl: see `full_attention`.
+        shift: tokens by which the windows are moved along each axis, less than a window: token i
+            lies in window floor((i - shift) / window), the first one holding `shift` tokens (Swin
+            Transformer, Liu et al. 2021). An axis that is one window long is not shifted.
 
     Raises:
         UserError: the window does not divide the grid and `pad` is False.
     """
     check_window(q.shape[1:4], window, pad)
     grid = q.shape[1:4]
-    q, k, v = (to_windows(pad_grid(x, window), window) for x in (q, k, v))
-    mask = None
-    if pad and padding(grid, window) != (0, 0, 0):
-        mask = window_occupancy(grid, window)[:, None, :]  # [nW, 1, fhw]
-    mixed = full_attention(q, k, v, mask, observe)  # [B, nW, fhw, heads, d]
     padded = tuple(size + extra for size, extra in zip(grid, padding(grid, window), strict=True))
-    mixed = from_windows(mixed, padded, window)
+    shift = tuple(s if n > w else 0 for s, n, w in zip(shift, padded, window, strict=True))
+
+    def move(x: Array, sign: int) -> Array:
+        return jnp.roll(x, [sign * s for s in shift], (1, 2, 3)) if any(shift) else x
+
+    def cut(x: Array) -> Array:  # into shifted windows; tokens before the first come in the last
+        return to_windows(move(pad_grid(x, window), -1), window)
+
+    mask = None
+    if padded != grid or any(shift):
+        inside = cut(jnp.ones((1, *grid), bool))[0]  # [nW, fhw]
+        wrapped = [place < s for place, s in zip(jnp.indices(grid), shift, strict=True)]
+        part = sum(2**axis * flag for axis, flag in enumerate(wrapped))
+        part = cut(part[None])[0]  # [nW, fhw]: which ends a token came around
+        mask = (part[:, :, None] == part[:, None, :]) & inside[:, None, :]
+        # A token of the padding would have no key; its own row is cut off below.
+        mask |= jnp.eye(mask.shape[-1], dtype=bool)
+    mixed = full_attention(cut(q), cut(k), cut(v), mask, observe, impl)  # [B, nW, fhw, heads, d]
+    mixed = move(from_windows(mixed, padded, window), 1)
     return mixed[:, : grid[0], : grid[1], : grid[2]]
+
+
+def shift_frames(x: Float[Array, "B T n heads d"], share: int) -> Float[Array, "B T n heads d"]:
+    """Take channels from neighbouring frames (X-ViT, Bulat et al. 2021, space-time mixing).
+
+    Of the d channels of each head the first d / share come from the next frame and the second
+    d / share from the previous one; zeros beyond the ends of the clip.
+    """
+    width = x.shape[-1] // share
+    zeros = jnp.zeros_like(x[:, :1, ..., :width])
+    following = jnp.concatenate([x[:, 1:, ..., :width], zeros], axis=1)
+    previous = jnp.concatenate([zeros, x[:, :-1, ..., width : 2 * width]], axis=1)
+    return jnp.concatenate([following, previous, x[..., 2 * width :]], axis=-1)
 
 
 def check_window(grid: tuple[int, ...], window: Window, pad: bool) -> None:
@@ -103,13 +196,17 @@ def padding(grid: tuple[int, ...], window: Window) -> tuple[int, ...]:
     return tuple(-size % side for size, side in zip(grid, window, strict=True))
 
 
-def pad_grid(x: Float[Array, "B T H W *rest"], window: Window) -> Float[Array, "B T2 H2 W2 *rest"]:
-    """Append zeros to the ends of the grid until the window divides it."""
+def pad_grid(
+    x: Shaped[Array, "B T H W *rest"], window: Window
+) -> Shaped[Array, "B T2 H2 W2 *rest"]:
+    """Append zeros (False) to the ends of the grid until the window divides it."""
     ends = [(0, extra) for extra in padding(x.shape[1:4], window)]
     return jnp.pad(x, [(0, 0), *ends, *[(0, 0)] * (x.ndim - 4)])
 
 
-def to_windows(x: Float[Array, "B T H W *rest"], window: Window) -> Float[Array, "B nW fhw *rest"]:
+def to_windows(
+    x: Shaped[Array, "B T H W *rest"], window: Window
+) -> Shaped[Array, "B nW fhw *rest"]:
     """Cut a grid that the window divides into windows, both in row-major order."""
     batch, t, h, w, *rest = x.shape
     f, a, b = window

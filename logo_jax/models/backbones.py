@@ -1,4 +1,4 @@
-"""ResNet-18 (He et al. 2016) frame by frame, with torchvision's exact structure.
+"""From frames to features: ResNet-18 (He et al. 2016) with torchvision's structure, or patches.
 
 Weights trained elsewhere can be imported tensor by tensor: `layer2.0.downsample.1.running_mean` in
 torchvision is `batch_stats: layer2_0 / downsample_1 / mean` here, and so on.
@@ -12,12 +12,16 @@ What differs between frameworks and is pinned here:
 - Convolutions start from He's normal distribution by fan-out, norms from scale 1 and bias 0.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from logo_jax.common.errors import UserError
+from logo_jax.models.attention import by, padding, to_windows
 
 BLOCKS_PER_STAGE = 2
 
@@ -40,8 +44,18 @@ class ResNet18(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "N H0 W0 3"], *, train: bool
+        self,
+        images: Float[Array, "N H0 W0 3"],
+        *,
+        train: bool,
+        between: Callable[[Array], Array] | None = None,
     ) -> Float[Array, "N H W C"]:
+        """Compute the map of the last stage.
+
+        Args:
+            between: applied to the map after stage 3, `[N H W C] -> [N H W C]`, before stage 4. A
+                module made by the caller keeps its parameters beside the backbone's.
+        """
         norm = partial(
             nn.BatchNorm,
             use_running_average=self.freeze_bn or not train,
@@ -58,6 +72,8 @@ class ResNet18(nn.Module):
                 stride = 2 if stage > 1 and index == 0 else 1
                 channels = self.width * 2 ** (stage - 1)
                 x = BasicBlock(channels, stride, norm, self.dtype, name=f"layer{stage}_{index}")(x)
+            if stage == 3 and between is not None:
+                x = between(x)
         return x
 
 
@@ -110,6 +126,33 @@ def max_pool(x: Float[Array, "N H W C"], axis: int) -> Float[Array, "N H2 W2 C"]
         jax.lax.slice_in_dim(x, start, start + size, stride=2, axis=axis) for start in range(3)
     )
     return jnp.maximum(jnp.maximum(first, middle), last)
+
+
+class PatchEmbedding(nn.Module):
+    """Cut clips into patches and map each to a token: no CNN (ViT; tubelets as in ViViT).
+
+    A convolution with kernel = stride = (tubelet, patch, patch) and bias, written as one dense layer
+    over the pixels of a patch.
+    """
+
+    dim: int
+    patch_size: int = 16
+    tubelet: int = 1
+    dtype: jnp.dtype = jnp.dtype(jnp.float32)
+
+    @nn.compact
+    def __call__(self, clips: Float[Array, "B T0 H0 W0 3"]) -> Float[Array, "B T H W D"]:
+        window = (self.tubelet, self.patch_size, self.patch_size)
+        if padding(clips.shape[1:4], window) != (0, 0, 0):
+            raise UserError(
+                f"Patches of {by(window)} do not divide clips of {by(clips.shape[1:4])} (frames x "
+                "height x width): choose patch_size and tubelet that divide them."
+            )
+        grid = tuple(size // side for size, side in zip(clips.shape[1:4], window, strict=True))
+        patches = to_windows(clips.astype(self.dtype), window)  # [B, THW, pixels, 3]
+        patches = patches.reshape(clips.shape[0], *grid, -1)
+        start = nn.initializers.xavier_uniform()
+        return nn.Dense(self.dim, kernel_init=start, dtype=self.dtype, name="patch")(patches)
 
 
 BACKBONES: dict[str, type[nn.Module]] = {"resnet18": ResNet18}

@@ -1,14 +1,74 @@
 """All systems by name. To add one: write its module by contract.py and enter it in `SYSTEMS`."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 
 from logo_jax.common.errors import UserError, pick, suggest
-from logo_jax.models.logo_former import LogoFormer
+from logo_jax.models import token_model
+from logo_jax.models.token_model import LogoFormer
+from logo_jax.models.torch_form import Names
 
-SYSTEMS: dict[str, type[nn.Module]] = {"logo_former": LogoFormer}
+# A file of a ResNet alone has torchvision's names.
+RESNET_NAMES: Names = ((r"\b(layer\d|downsample)_", r"\1."),)
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """A name of `build`: a module, and what of its defaults the name changes.
+
+    Attributes:
+        module: class of the flax module.
+        source: where the system comes from.
+        torch_names: from flax modules to those of the PyTorch form (torch_form.py).
+        backbone_names: the same for a file of the backbone alone, without the prefix "backbone".
+        parity_test: what compares it with an independent PyTorch form.
+        options: fields of the module that differ from its defaults.
+        published: parameters and multiply-adds as others state them, with the source.
+    """
+
+    module: type[nn.Module]
+    source: str
+    torch_names: Names
+    parity_test: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    published: str = ""
+    backbone_names: Names = RESNET_NAMES
+
+
+def _token_system(source: str, published: str = "", **options: Any) -> System:
+    names, test = token_model.TORCH_NAMES, "tests/models/test_parity.py"
+    return System(LogoFormer, source, names, test, options, published)
+
+
+# ViT-B/16, from which TimeSformer, X-ViT and ViViT start.
+_VIT_B16: dict[str, Any] = {
+    "backbone": "patch",
+    "patch_size": 16,
+    "dim": 768,
+    "mlp_dim": 3072,
+    "num_heads": 12,
+    "num_blocks": 12,
+    "final_norm": True,
+}
+
+SYSTEMS: dict[str, System] = {
+    "logo_former": _token_system(
+        "Ma, Sun and Li, ICASSP 2023", published="10.27 G (paper, Table 2)"
+    ),
+    "stt": _token_system(
+        "Ma, Sun and Li, arXiv 2205.04749; the Baseline of LOGO-Former",
+        published="25.16 G (LOGO-Former, Table 2)",
+        attention="factorized",
+    ),
+    "timesformer": _token_system("Bertasius et al., ICML 2021", attention="divided", **_VIT_B16),
+    "xvit": _token_system("Bulat et al., NeurIPS 2021", attention="mixing", **_VIT_B16),
+    "vivit_fact": _token_system(
+        "Arnab et al., ICCV 2021, model 3", attention="factorized", tubelet=2, **_VIT_B16
+    ),
+}
 
 
 def build(name: str, num_classes: int, **options: Any) -> nn.Module:
@@ -27,8 +87,7 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
         UserError: an unknown system or option, or a value that no model can be built from.
     """
     system = pick(SYSTEMS, name, "system")
-    known = [field.name for field in dataclasses.fields(system) if field.init]
-    known = [field for field in known if field not in ("num_classes", "parent", "name")]
+    known = options_of(name)
     for option in options:
         if option not in known:
             raise UserError(
@@ -37,6 +96,15 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
             )
     # Modules are compared and hashed by their fields; a config file gives lists.
     frozen = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in {**system.options, **options}.items()
     }
-    return system(num_classes=num_classes, **frozen)
+    return system.module(num_classes=num_classes, **frozen)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The options that the system `name` takes, and their defaults."""
+    system = pick(SYSTEMS, name, "system")
+    fields = [field for field in dataclasses.fields(system.module) if field.init]
+    known = {f.name: f.default for f in fields if f.name not in ("num_classes", "parent", "name")}
+    return {**known, **system.options}

@@ -39,6 +39,70 @@ def softmax_attention(q, k, v, mask):
     return np.einsum("bhnm,bmhd->bnhd", weights / weights.sum(-1, keepdims=True), v)
 
 
+@settings(max_examples=12)
+@given(GRIDS, WINDOWS, st.tuples(*[st.integers(0, 3)] * 3))
+def test_shifted_windows_are_full_attention_under_their_mask(grid, window, shift):
+    """Token i of an axis lies in window floor((i - shift) / window); one window is not shifted."""
+    shift = tuple(s % w for s, w in zip(shift, window, strict=True))
+    q, k, v = (draw(seed, 2, *grid, 2, 3) for seed in range(3))
+    local = partial(attention.local_attention, window=window, pad=True, shift=shift)
+    moved = np.array([s if n > w else 0 for s, n, w in zip(shift, grid, window, strict=True)])
+    cells = (np.array(list(product(*map(range, grid)))) - moved) // window
+    mask = (cells[:, None] == cells[None]).all(-1)
+    flat = [x.reshape(2, -1, 2, 3) for x in (q, k, v)]
+    found, gradient = jit(jax.value_and_grad(lambda q: (local(q, k, v) ** 2).sum()))(q)
+    expected = softmax_attention(*flat, mask)
+    np.testing.assert_allclose(found, (expected**2).sum(), rtol=1e-4)
+    np.testing.assert_allclose(
+        jit(local)(q, k, v).reshape(2, -1, 2, 3), expected, rtol=1e-4, atol=1e-5
+    )
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("masked", ["no mask", "of keys", "of pairs"])
+def test_chunked_is_plain(masked, monkeypatch):
+    monkeypatch.setattr(attention, "CHUNK", 4)
+    q, k, v = draw(0, 2, 3, 10, 2, 3), draw(1, 2, 3, 7, 2, 3), draw(2, 2, 3, 7, 2, 3)
+    mask = {
+        "no mask": None,
+        "of keys": jnp.arange(7)[None] < 5,
+        "of pairs": jnp.asarray(np.random.default_rng(0).random((3, 10, 7)) < 0.5)
+        .at[..., 0]
+        .set(True),
+    }[masked]
+
+    def value(q, k, v, impl):
+        return (attention.full_attention(q, k, v, mask, impl=impl) ** 2).sum()
+
+    for impl in ("xla", "chunked"):
+        out = jit(partial(attention.full_attention, impl=impl))(q, k, v, mask)
+        gradients = jit(partial(jax.grad(value, (0, 1, 2)), impl=impl))(q, k, v)
+        if impl == "xla":
+            expected, wanted = out, gradients
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
+    for a, b in zip(gradients, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_cudnn_is_refused_where_it_cannot_run():
+    q = draw(0, 1, 4, 2, 8)
+    with pytest.raises(UserError, match=r'"cudnn" needs a GPU .*choose "xla" or "chunked"'):
+        attention.full_attention(q, q, q, impl="cudnn")
+    with pytest.raises(UserError, match=r'attention_impl "flash": choose one of chunked, cudnn'):
+        attention.full_attention(q, q, q, impl="flash")
+
+
+def test_shift_frames_by_hand():
+    x = np.arange(2 * 3 * 1 * 1 * 8, dtype=np.float32).reshape(2, 3, 1, 1, 8)
+    found = np.asarray(attention.shift_frames(jnp.asarray(x), 4))
+    for frame in range(3):
+        following = x[:, frame + 1, ..., :2] if frame < 2 else np.zeros((2, 1, 1, 2))
+        previous = x[:, frame - 1, ..., 2:4] if frame > 0 else np.zeros((2, 1, 1, 2))
+        np.testing.assert_array_equal(found[:, frame, ..., :2], following)
+        np.testing.assert_array_equal(found[:, frame, ..., 2:4], previous)
+        np.testing.assert_array_equal(found[:, frame, ..., 4:], x[:, frame, ..., 4:])
+
+
 @settings(max_examples=8)
 @given(GRIDS, WINDOWS)
 def test_local_is_full_under_the_window_mask(grid, window):

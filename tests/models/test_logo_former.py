@@ -10,8 +10,10 @@ import pytest
 from logo_jax.common.errors import UserError
 from logo_jax.models import Output, build
 from logo_jax.models.blocks import SCHEMES
+from logo_jax.models.positions import fit_positions
 
 TINY = dict(stage=1, width=4, dim=8, mlp_dim=12, num_heads=2, num_blocks=2, window=(2, 2, 2))
+TINY |= dict(mixing_share=2)
 CLIPS = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 16, 16, 3)), jnp.float32)
 # Compiling takes longer than running here; without optimization it takes half as long.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -117,6 +119,84 @@ def test_attention_maps_on_request():
     assert local.shape == (2, 8, 2, 8, 8)  # [B, windows, heads, fhw, fhw]
     assert pooled.shape == (2, 2, 65, 9)  # [B, heads, 1 + THW, 1 + windows]
     np.testing.assert_allclose(pooled.sum(-1), 1, rtol=1e-5)
+
+
+# Per scheme: the shapes of its maps, [..., heads, queries, keys], for 2 clips of 4 x 4 x 4 tokens.
+MAPS = {
+    "full": {"full/attention": (2, 2, 65, 65)},
+    "spatial": {"spatial/attention": (2, 4, 2, 17, 17)},
+    "divided": {
+        "temporal/attention/attention": (2, 4, 4, 2, 4, 4),
+        "spatial/attention/attention": (2, 4, 2, 17, 17),
+    },
+    "mixing": {"attention": (2, 4, 2, 17, 17)},
+    "local": {"local/attention": (2, 8, 2, 8, 8), "local/class_attention": (2, 2, 1, 65)},
+    "global": {"global/attention": (2, 2, 65, 9)},
+}
+
+
+@pytest.mark.parametrize("scheme", MAPS)
+def test_maps_of_every_scheme(scheme):
+    """Maps come on request, their rows sum to 1, and asking for them changes no number."""
+    model = build("logo_former", 3, **TINY | {"attention": scheme, "num_blocks": 1})
+    tree = jit(model.init)(jax.random.key(0), CLIPS)
+    out, extra = jit(partial(model.apply, mutable=["intermediates"]))(tree, CLIPS)
+    maps = extra["intermediates"]["block_0"]["attention"]
+    for path, shape in MAPS[scheme].items():
+        found = maps
+        for name in path.split("/"):
+            found = found[name]
+        (weights,) = found
+        assert weights.shape == shape
+        np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(out.logits, jit(model.apply)(tree, CLIPS).logits, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["full", "local_global"])
+def test_chunks_of_queries_change_nothing(scheme, monkeypatch):
+    monkeypatch.setattr("logo_jax.models.attention.CHUNK", 16)
+    options = TINY | {"attention": scheme, "num_blocks": 1}
+    plain = build("logo_former", 3, **options)
+    chunked = build("logo_former", 3, attention_impl="chunked", **options)
+    tree = jit(plain.init)(jax.random.key(0), CLIPS)
+    np.testing.assert_allclose(
+        jit(chunked.apply)(tree, CLIPS).logits, jit(plain.apply)(tree, CLIPS).logits, rtol=1e-5,
+        atol=1e-6,
+    )  # fmt: skip
+
+
+def test_spatial_with_time_at_zero_is_blind_to_the_order_of_frames():
+    model = build("logo_former", 3, **TINY | {"attention": "spatial"})
+    tree = jit(model.init)(jax.random.key(0), CLIPS)
+    tree["params"]["time_position"] *= 0
+    apply = jit(model.apply)
+    shuffled = CLIPS[:, np.array([2, 0, 3, 1])]
+    np.testing.assert_allclose(
+        apply(tree, CLIPS).logits, apply(tree, shuffled).logits, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_positions_fit_another_size():
+    longer = jnp.zeros((1, 8, 32, 32, 3))
+    model = build("logo_former", 3, **TINY)
+    like = jax.eval_shape(model.init, jax.random.key(0), longer)
+    tree = jax.tree.map(jnp.copy, variables())
+    # Embeddings that are linear in the place stay so: slope halved, since there are twice as many.
+    tree["params"]["time_position"] = jnp.arange(5.0).reshape(1, 5, 1, 1).repeat(8, -1)
+    rows = jnp.arange(4.0).repeat(4)
+    tree["params"]["space_position"] = rows.reshape(1, 1, 16, 1).repeat(8, -1)
+    fitted, report = fit_positions(tree, like)
+    assert len(report) == 2
+    time = fitted["params"]["time_position"]
+    assert time.shape == (1, 9, 1, 8)
+    np.testing.assert_allclose(time[0, 2:8, 0, 0], 0.75 + 0.5 * np.arange(1, 7), rtol=1e-5)
+    assert time[0, 0, 0, 0] == 0  # the class token's
+    space = fitted["params"]["space_position"].reshape(8, 8, 8)
+    np.testing.assert_allclose(space[1:7, 3, 0], 0.25 + 0.5 * np.arange(6), rtol=1e-5)
+    jax.eval_shape(model.apply, fitted, longer)
+    same, none = fit_positions(tree, tree)
+    assert not none
+    jax.tree.map(np.testing.assert_array_equal, same, tree)
 
 
 def test_odd_sizes_need_pad_windows():

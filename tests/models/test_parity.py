@@ -1,11 +1,8 @@
-"""Models against independent PyTorch implementations: same weights, same input, same numbers.
+"""The token models against independent PyTorch forms: same weights, same input, same numbers.
 
-The references follow torchvision's structure and the paper, and take the other road where there
-are two: windows are masks over all tokens, pooling is a strided convolution.
+The references follow the papers and take the other road where there are two: every scheme is full
+attention under a mask, pooling is a strided convolution, frames are looped over.
 """
-
-import re
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,255 +11,265 @@ import pytest
 
 from logo_jax.models import build
 from logo_jax.models.backbones import ResNet18
+from logo_jax.models.token_model import TORCH_NAMES
+from tests.models.parity import (
+    assert_gradients_equal,
+    assert_statistics_equal,
+    batch_norm_sizes,
+    check_system,
+    jit,
+    load,
+    randomized,
+)
 
 torch = pytest.importorskip("torch", reason="skipped: torch")
 nn, F = torch.nn, torch.nn.functional
-# Compiling takes longer than running here; without optimization it takes half as long.
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
-class TorchBasicBlock(nn.Module):
-    def __init__(self, channels_in, channels, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample = None
-        if stride != 1 or channels_in != channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
-
-    def forward(self, x):
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-class TorchResNet18(nn.Module):
-    def __init__(self, stage=4, width=64):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.stages = stage
-        channels = width
-        for index in range(stage):
-            out = width * 2**index
-            blocks = TorchBasicBlock(channels, out, 2 if index else 1), TorchBasicBlock(out, out, 1)
-            setattr(self, f"layer{index + 1}", nn.Sequential(*blocks))
-            channels = out
-
-    def forward(self, x):
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
-        for index in range(self.stages):
-            x = getattr(self, f"layer{index + 1}")(x)
-        return x
 
 
 class TorchAttention(nn.Module):
-    """Pre-norm attention among `[class token, grid]` under the mask that defines the scheme."""
+    """Attention under the mask that defines a scheme; `x` are the queries, `y` keys and values."""
 
-    def __init__(self, dim, heads, out):
+    def __init__(self, dim, heads, out=True):
         super().__init__()
         self.heads = heads
-        self.norm = nn.LayerNorm(dim)
         for name in ("query", "key", "value"):
             setattr(self, name, nn.Linear(dim, dim, bias=False))
         if out:
             self.out = nn.Linear(dim, dim)
 
-    def mix(self, x, y, mask=None):
+    def forward(self, x, y=None, mask=None, change=lambda z: z):
+        y = x if y is None else y
         q, k, v = (
             z.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for z in (self.query(x), self.key(y), self.value(y))
         )
-        z = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+        z = F.scaled_dot_product_attention(q, change(k), change(v), attn_mask=mask)
+        z = z.transpose(1, 2).flatten(2)
         return self.out(z) if hasattr(self, "out") else z
 
-    def forward(self, tokens, mask=None):
-        x = self.norm(tokens)
-        return tokens + self.mix(x, x, mask)
+
+class Normed(TorchAttention):
+    """Layer norm, then attention."""
+
+    def __init__(self, dim, heads, out=True):
+        super().__init__(dim, heads, out)
+        self.norm = nn.LayerNorm(dim)
 
 
-class TorchGlobal(TorchAttention):
+class TorchGlobal(Normed):
     def __init__(self, dim, heads, window, pool, out):
         super().__init__(dim, heads, out)
         self.pooled_norm = nn.LayerNorm(dim)
-        self.window = window
-        groups = {"weighted": dim, "conv": 1}.get(pool)
-        if groups:
-            self.pool = nn.Conv3d(dim, dim, window, window, groups=groups, bias=pool == "conv")
-        else:
-            kind = {"average": nn.AvgPool3d, "max": nn.MaxPool3d}[pool]
-            self.pool = kind(window, window)
+        self.window, self.kind = window, pool
+        self.pool = nn.Module()
+        size = window[0] * window[1] * window[2]
+        if pool == "weighted":
+            self.pool.weights = nn.Parameter(torch.zeros(size, dim))
+        elif pool == "conv":
+            self.pool.weight = nn.Parameter(torch.zeros(dim, size * dim))
+            self.pool.bias = nn.Parameter(torch.zeros(dim))
+
+    def pooled(self, maps):  # [B, D, T, H, W]
+        dim, window = maps.shape[1], self.window
+        if self.kind == "weighted":
+            weight = self.pool.weights.T.reshape(dim, 1, *window)
+            return F.conv3d(maps, weight, stride=window, groups=dim)
+        if self.kind == "conv":
+            weight = self.pool.weight.reshape(dim, *window, dim).permute(0, 4, 1, 2, 3)
+            return F.conv3d(maps, weight, self.pool.bias, stride=window)
+        pool = {"average": F.avg_pool3d, "max": F.max_pool3d}[self.kind]
+        return pool(maps, window, window)
 
     def forward(self, tokens, grid):
         maps = tokens[:, 1:].unflatten(1, grid).permute(0, 4, 1, 2, 3)
-        pooled = self.pool(maps).flatten(2).transpose(1, 2)
+        pooled = self.pooled(maps).flatten(2).transpose(1, 2)
         keys = self.pooled_norm(torch.cat([tokens[:, :1], pooled], 1))
-        return tokens + self.mix(self.norm(tokens), keys)
+        return super().forward(self.norm(tokens), keys)
 
 
-class TorchBlock(nn.Module):
-    def __init__(self, scheme, dim, mlp_dim, heads, window, pool, global_out_proj):
-        super().__init__()
-        self.scheme, self.window = scheme, window
-        make_global = lambda: TorchGlobal(dim, heads, window, pool, global_out_proj)  # noqa: E731
-        if scheme == "local_global":
-            self.attention = nn.ModuleDict(
-                {"local": TorchAttention(dim, heads, True), "global": make_global()}
-            )
-        else:
-            self.attention = make_global() if scheme == "global" else None
-            self.attention = self.attention or TorchAttention(dim, heads, True)
-        self.mlp = nn.ModuleDict(
-            {
-                "norm": nn.LayerNorm(dim),
-                "hidden": nn.Linear(dim, mlp_dim),
-                "out": nn.Linear(mlp_dim, dim),
-            }
-        )
-
-    def forward(self, x, grid):
-        if self.scheme == "full":
-            x = self.attention(x)
-        elif self.scheme == "local":
-            # The class token asks everybody and is nobody's key.
-            mask = F.pad(window_mask(grid, self.window), (1, 0, 1, 0))
-            mask[0] = True
-            x = self.attention(x, mask)
-        elif self.scheme == "global":
-            x = self.attention(x, grid)
-        else:
-            local = self.attention["local"](x[:, 1:], window_mask(grid, self.window))
-            x = self.attention["global"](torch.cat([x[:, :1], local], 1), grid)
-        mlp = self.mlp
-        return x + mlp["out"](F.gelu(mlp["hidden"](mlp["norm"](x))))
+def cells(grid):
+    """[N, 3]: frame, row and column of every token."""
+    return torch.cartesian_prod(*(torch.arange(n) for n in grid))
 
 
-def window_mask(grid, window):
-    axes = (torch.arange(n) // side for n, side in zip(grid, window, strict=True))
-    index = torch.cartesian_prod(*axes)
+def window_mask(grid, window, shift=(0, 0, 0)):
+    place = torch.tensor([s if n > w else 0 for s, n, w in zip(shift, grid, window, strict=True)])
+    index = torch.div(cells(grid) - place, torch.tensor(window), rounding_mode="floor")
     return (index[:, None] == index[None]).all(-1)
 
 
-class TorchLogoFormer(nn.Module):
-    def __init__(self, frames, positions, options):
+class TorchBlock(nn.Module):
+    def __init__(self, index, options):
         super().__init__()
-        dim = options["dim"]
-        self.backbone = TorchResNet18(options["stage"], options["width"])
-        self.projection = nn.Linear(options["width"] * 2 ** (options["stage"] - 1), dim)
-        self.space_position = nn.Parameter(torch.zeros(1, 1, positions, dim))
-        self.time_position = nn.Parameter(torch.zeros(1, frames + 1, 1, dim))
-        self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.blocks = options["num_blocks"]
-        for index in range(self.blocks):
-            block = TorchBlock(
-                options["attention"],
-                dim,
-                options["mlp_dim"],
-                options["num_heads"],
-                options["window"],
-                options.get("pool", "weighted"),
-                options.get("global_out_proj", False),
-            )
-            setattr(self, f"block_{index}", block)
+        self.options = options
+        self.scheme, self.window = options["attention"], options["window"]
+        half = tuple(side // 2 for side in self.window)
+        self.shift = half if options.get("shift_windows") and index % 2 else (0, 0, 0)
+        dim, heads = options["dim"], options["num_heads"]
+        norm, attention = (lambda: nn.LayerNorm(dim)), (lambda: TorchAttention(dim, heads))
+        make_global = lambda: TorchGlobal(  # noqa: E731
+            dim,
+            heads,
+            self.window,
+            options.get("pool", "weighted"),
+            options.get("global_out_proj", False),
+        )
+        parts = {
+            "full": lambda: {"norm": norm(), "full": attention()},
+            "spatial": lambda: {"norm": norm(), "spatial": attention()},
+            "mixing": lambda: {"norm": norm(), **attention()._modules},
+            "local": lambda: {"local": Normed(dim, heads)},
+            "global": lambda: {"global": make_global()},
+            "local_global": lambda: {"local": Normed(dim, heads), "global": make_global()},
+            "factorized": lambda: {
+                name: nn.ModuleDict({"norm": norm(), "attention": attention()})
+                for name in ("spatial", "temporal")
+            },
+        }
+        parts["divided"] = lambda: {**parts["factorized"](), "temporal_fc": nn.Linear(dim, dim)}
+        self.attention = nn.ModuleDict(parts[self.scheme]())
+        hidden, out = nn.Linear(dim, options["mlp_dim"]), nn.Linear(options["mlp_dim"], dim)
+        self.mlp = nn.ModuleDict({"norm": norm(), "hidden": hidden, "out": out})
+
+    def forward(self, x, grid):
+        x = x + self.branch(x, grid) if self.scheme in ("full", "local", "global") else (
+            getattr(self, self.scheme)(x, grid)
+        )  # fmt: skip
+        mlp = self.mlp
+        return x + mlp["out"](F.gelu(mlp["hidden"](mlp["norm"](x))))
+
+    def branch(self, x, grid):
+        parts = self.attention
+        if self.scheme == "full":
+            return parts["full"](parts["norm"](x))
+        if self.scheme == "global":
+            return parts["global"](x, grid)
+        # The class token asks everybody and is nobody's key.
+        mask = F.pad(window_mask(grid, self.window, self.shift), (1, 0, 1, 0))
+        mask[0] = True
+        return parts["local"](parts["local"].norm(x), mask=mask)
+
+    def local_global(self, x, grid):
+        local = self.attention["local"]
+        mask = window_mask(grid, self.window, self.shift)
+        near = local(local.norm(x[:, 1:]), mask=mask)
+        after = torch.cat([x[:, :1], x[:, 1:] + near], 1)
+        seen = x if self.options.get("parallel") else after
+        return after + self.attention["global"](seen, grid)
+
+    def spatial(self, x, grid):
+        """Tokens are [B, T + THW, D], the class token of each frame among the first T."""
+        frame = torch.cat([torch.arange(grid[0]), cells(grid)[:, 0]])
+        mask = frame[:, None] == frame[None]
+        return x + self.attention["spatial"](self.attention["norm"](x), mask=mask)
+
+    def mixing(self, x, grid):
+        frames, dim = grid[0], x.shape[-1]
+        heads = self.options["num_heads"]
+        share = dim // heads // self.options["mixing_share"]
+        frame = torch.cat([torch.arange(frames), cells(grid)[:, 0]])
+
+        def change(
+            z,
+        ):  # [B, heads, N, d]: channels of the same place in the frames before and after
+            mixed = z.clone()
+            for f in range(frames):
+                mixed[:, :, frame == f, :share] = z[:, :, frame == f + 1, :share] if (
+                    f + 1 < frames
+                ) else 0  # fmt: skip
+                mixed[:, :, frame == f, share : 2 * share] = (
+                    z[:, :, frame == f - 1, share : 2 * share] if f > 0 else 0
+                )
+            return mixed
+
+        parts = self.attention
+        attention = TorchAttention(dim, heads)
+        attention._modules = {name: parts[name] for name in ("query", "key", "value", "out")}
+        mask = frame[:, None] == frame[None]
+        return x + attention(parts["norm"](x), mask=mask, change=change)
+
+    def copied_spatial(self, x, grid):
+        part = self.attention["spatial"]
+        tokens = part["norm"](x)
+        outputs = []
+        for frame in tokens[:, 1:].unflatten(1, grid).unbind(1):
+            outputs.append(part["attention"](torch.cat([tokens[:, :1], frame.flatten(1, 2)], 1)))
+        cls = torch.stack([out[:, :1] for out in outputs]).mean(0)
+        return x + torch.cat([cls, *(out[:, 1:] for out in outputs)], 1)
+
+    def temporal(self, x, grid):
+        part, place = self.attention["temporal"], cells(grid)[:, 1:]
+        mask = (place[:, None] == place[None]).all(-1)
+        return part["attention"](part["norm"](x[:, 1:]), mask=mask)
+
+    def factorized(self, x, grid):
+        grown = x[:, 1:] + self.temporal(x, grid)
+        return self.copied_spatial(torch.cat([x[:, :1], grown], 1), grid)
+
+    def divided(self, x, grid):
+        grown = x[:, 1:] + self.attention["temporal_fc"](self.temporal(x, grid))
+        return self.copied_spatial(torch.cat([x[:, :1], grown], 1), grid)
+
+
+class TorchTokenModel(nn.Module):
+    def __init__(self, shapes, options):
+        super().__init__()
+        from tests.models.torch_resnet import TorchResNet18
+
+        dim, self.options = options["dim"], options
+        if options.get("backbone") == "patch":
+            patch, tubelet = options["patch_size"], options["tubelet"]
+            self.backbone = nn.ModuleDict({"patch": nn.Linear(tubelet * patch**2 * 3, dim)})
+        else:
+            self.backbone = TorchResNet18(options["stage"], options["width"])
+            self.projection = nn.Linear(options["width"] * 2 ** (options["stage"] - 1), dim)
+        for name in ("space_position", "time_position", "class_token"):
+            setattr(self, name, nn.Parameter(torch.zeros(shapes[name].shape)))
+        for index in range(options["num_blocks"]):
+            setattr(self, f"block_{index}", TorchBlock(index, options))
         if options.get("final_norm"):
             self.final_norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, options["num_classes"])
 
-    def forward(self, clips):
-        batch, frames = clips.shape[:2]
+    def maps(self, clips):  # -> [B, D, T, H, W]
+        batch, options = clips.shape[0], self.options
+        if options.get("backbone") == "patch":
+            window = options["tubelet"], options["patch_size"], options["patch_size"]
+            linear = self.backbone["patch"]
+            kernel = linear.weight.reshape(-1, *window, 3).permute(0, 4, 1, 2, 3)
+            return F.conv3d(clips.permute(0, 4, 1, 2, 3), kernel, linear.bias, stride=window)
         maps = self.backbone(clips.flatten(0, 1).permute(0, 3, 1, 2))
-        grid = (frames, *maps.shape[2:])
-        tokens = self.projection(maps.flatten(2).transpose(1, 2)).unflatten(0, (batch, frames))
-        tokens = tokens + self.space_position
-        cls = self.class_token.expand(batch, 1, -1)
+        maps = self.projection(maps.permute(0, 2, 3, 1))
+        return maps.unflatten(0, (batch, -1)).permute(0, 4, 1, 2, 3)
+
+    def forward(self, clips):
+        maps = self.maps(clips)
+        grid = tuple(maps.shape[2:])
+        tokens = maps.flatten(3).permute(0, 2, 3, 1) + self.space_position  # [B, T, HW, D]
         # Section 2.1: the class token is prepended, then the time embedding is added to all.
         time = self.time_position
-        tokens = torch.cat([cls + time[:, 0], (tokens + time[:, 1:]).flatten(1, 2)], 1)
-        for index in range(self.blocks):
+        count = grid[0] if self.options["attention"] in ("spatial", "mixing") else 1
+        cls = (self.class_token + time[:, 0]).expand(len(clips), count, -1)
+        tokens = torch.cat([cls, (tokens + time[:, 1:]).flatten(1, 2)], 1)
+        for index in range(self.options["num_blocks"]):
             tokens = getattr(self, f"block_{index}")(tokens, grid)
-        features = tokens[:, 0]
+        features = tokens[:, :count].mean(1)
         return self.head(self.final_norm(features) if hasattr(self, "final_norm") else features)
 
 
-def to_torch(tree, window=None):
-    """Flax parameters or statistics -> {PyTorch name: array}."""
-    named = {}
-    for path, value in jax.tree_util.tree_leaves_with_path(tree):
-        *modules, leaf = (entry.key for entry in path)
-        value = np.asarray(value, np.float64)
-        name = ".".join(re.sub(r"^(layer\d|downsample)_", r"\1.", module) for module in modules)
-        if name.endswith("pool"):  # [fhw D] or [fhwD D2] -> Conv3d's [out in f h w]
-            if leaf == "weights":
-                value, leaf = value.T.reshape(-1, 1, *window), "weight"
-            elif leaf == "kernel":
-                value = value.reshape(*window, -1, value.shape[-1]).transpose(4, 3, 0, 1, 2)
-        elif leaf == "kernel":
-            value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
-        leaf = {
-            "kernel": "weight",
-            "scale": "weight",
-            "mean": "running_mean",
-            "var": "running_var",
-        }.get(leaf, leaf)
-        named[f"{name}.{leaf}" if name else leaf] = value
-    return named
-
-
-def randomized(model, *inputs, **options):
-    """Variables without the symmetry of a fresh start: scales, biases and statistics too."""
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(partial(model.init, **options), jax.random.key(0), *inputs)
-
-    def draw(path, value):
-        leaf = path[-1].key
-        noise = rng.normal(size=value.shape)
-        if leaf in ("scale", "var"):
-            return 1 + 0.3 * np.abs(noise)
-        if leaf in ("kernel", "weights"):
-            return noise / np.sqrt(np.prod(value.shape[:-1]))
-        return 0.3 * noise
-
-    return jax.tree_util.tree_map_with_path(draw, shapes)
-
-
-def load(module, variables, window=None):
-    state = {}
-    for part in variables.values():
-        state |= {name: torch.tensor(value) for name, value in to_torch(part, window).items()}
-    missing, extra = module.double().load_state_dict(state, strict=False)
-    assert not extra
-    assert all(name.endswith("num_batches_tracked") for name in missing)
-
-
-def assert_gradients_equal(gradients, module, window=None):
-    expected = {name: p.grad.numpy() for name, p in module.named_parameters()}
-    found = to_torch(gradients, window)
-    assert found.keys() == expected.keys()
-    for name, gradient in expected.items():
-        error = np.linalg.norm(found[name] - gradient) / np.linalg.norm(gradient)
-        assert error < 1e-6, name
-
-
 def check_resnet(stage, width, images, train):
+    from tests.models.torch_resnet import TorchResNet18
+
     model = ResNet18(stage, width)
     variables = randomized(model, jnp.ones((1, 32, 32, 3)), train=False)
     reference = TorchResNet18(stage, width)
-    load(reference, variables)
+    load(reference, variables, TORCH_NAMES)
     reference.train(train)
-    sizes = {}  # entries a batch norm averages over
-    for name, module in reference.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.register_forward_hook(
-                lambda module, inputs, _, name=name: sizes.update(
-                    {name: inputs[0].numel() / inputs[0].shape[1]}
-                )
-            )
+    sizes = batch_norm_sizes(reference)
     expected = reference(torch.tensor(images).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     weights = np.random.default_rng(2).normal(size=expected.shape)
     (expected * torch.tensor(weights)).sum().backward()
+    stats = variables["batch_stats"]
 
     def objective(params, stats, images, dtype):
         model = ResNet18(stage, width, dtype)
@@ -273,19 +280,10 @@ def check_resnet(stage, width, images, train):
 
     with jax.enable_x64(True):
         grad = jit(jax.grad(objective, has_aux=True), static_argnums=3)
-        gradients, (y, new) = grad(
-            variables["params"], variables["batch_stats"], images, jnp.dtype(jnp.float64)
-        )
+        gradients, (y, new) = grad(variables["params"], stats, images, jnp.dtype(jnp.float64))
         np.testing.assert_allclose(y, expected.detach(), rtol=0, atol=1e-8)
-        assert_gradients_equal(gradients, reference)
-    state = reference.state_dict()
-    for name, value in to_torch(new["batch_stats"]).items():
-        if train and name.endswith("running_var"):
-            # PyTorch's running variance is that of a sample, flax's that of a population.
-            old = to_torch(variables["batch_stats"])[name]
-            n = sizes[name.removesuffix(".running_var")]
-            value = 0.9 * old + (value - 0.9 * old) * n / (n - 1)
-        np.testing.assert_allclose(value, state[name], rtol=0, atol=1e-9, err_msg=name)
+        assert_gradients_equal(gradients, reference, TORCH_NAMES)
+        assert_statistics_equal(new["batch_stats"], stats, reference, sizes, TORCH_NAMES, train)
 
     single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), variables)
     forward = jit(lambda v, x: model.apply(v, x, train=train, mutable=["batch_stats"])[0])
@@ -308,43 +306,34 @@ def test_resnet18_at_full_width(stage, train):
 
 
 TINY = dict(stage=1, width=4, dim=8, mlp_dim=12, num_heads=2, num_blocks=2, window=(2, 2, 1))
+PATCH = dict(backbone="patch", patch_size=4, tubelet=2, final_norm=True)
 
 
-def check_logo_former(options, clips, train, num_classes=5):
-    model = build("logo_former", num_classes, **options)
-    variables = randomized(model, clips)
-    positions = variables["params"]["space_position"].shape[2]
-    reference = TorchLogoFormer(clips.shape[1], positions, options | {"num_classes": num_classes})
-    window = options["window"]
-    load(reference, variables, window)
-    reference.train(train)
-    expected = reference(torch.tensor(clips))
-    weights = np.random.default_rng(2).normal(size=expected.shape)
-    (expected * torch.tensor(weights)).sum().backward()
-
-    def objective(params, stats, clips):
-        model = build("logo_former", num_classes, dtype="float64", **options)
-        out, _ = model.apply(
-            {"params": params, "batch_stats": stats}, clips, train=train, mutable=["batch_stats"]
-        )
-        return (out.logits * weights).sum(), out.logits
-
-    with jax.enable_x64(True):
-        grad = jit(jax.grad(objective, has_aux=True))
-        gradients, logits = grad(variables["params"], variables["batch_stats"], clips)
-        np.testing.assert_allclose(logits, expected.detach(), rtol=0, atol=1e-8)
-        assert_gradients_equal(gradients, reference, window)
-
-    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), variables)
-    forward = jit(lambda v, x: model.apply(v, x, train=train, mutable=["batch_stats"])[0])
-    logits = forward(single, clips.astype(np.float32)).logits
-    np.testing.assert_allclose(logits, expected.detach(), rtol=1e-4, atol=1e-4)
+def check_token_model(options, clips, train, num_classes=5):
+    options = {"mixing_share": 2, **options}
+    make = lambda dtype: build("logo_former", num_classes, dtype=dtype, **options)  # noqa: E731
+    shapes = jax.eval_shape(make("float32").init, jax.random.key(0), clips)["params"]
+    reference = TorchTokenModel(shapes, options | {"num_classes": num_classes})
+    check_system(make, reference, clips, TORCH_NAMES, train=train)
 
 
 @pytest.mark.parametrize(
     "options",
     [
         {"attention": "local_global"},
+        {"attention": "local"},
+        {"attention": "spatial"},
+        {"attention": "divided"},
+        {"attention": "factorized"},
+        {"attention": "mixing"},
+        pytest.param({"attention": "global", "pool": "max"}, marks=pytest.mark.slow),
+        pytest.param({"attention": "global", "pool": "average"}, marks=pytest.mark.slow),
+        pytest.param({"attention": "full"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"attention": "local_global", "shift_windows": True, "parallel": True},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"attention": "local", "shift_windows": True}, marks=pytest.mark.slow),
         pytest.param(
             {
                 "attention": "local_global",
@@ -354,27 +343,26 @@ def check_logo_former(options, clips, train, num_classes=5):
             },
             marks=pytest.mark.slow,
         ),
-        {"attention": "local"},
-        {"attention": "global", "pool": "max"},
-        {"attention": "full"},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
-def test_logo_former(options):
+def test_schemes(options):
     clips = np.random.default_rng(1).normal(size=(2, 4, 13, 9, 3))  # grid 4 x 4 x 3
-    check_logo_former(TINY | options, clips, train=True)
+    check_token_model(TINY | options, clips, train=True)
+
+
+@pytest.mark.parametrize("attention", ["divided", "mixing", "factorized"])
+@pytest.mark.slow
+def test_patches_instead_of_a_cnn(attention):
+    clips = np.random.default_rng(1).normal(size=(2, 6, 16, 12, 3))  # grid 3 x 4 x 3
+    check_token_model(TINY | PATCH | {"attention": attention}, clips, train=True)
 
 
 @pytest.mark.slow
-def test_logo_former_in_inference():
+@pytest.mark.parametrize("attention", ["local_global", "spatial", "divided"])
+def test_in_inference(attention):
     clips = np.random.default_rng(1).normal(size=(2, 4, 13, 9, 3))
-    check_logo_former(TINY | {"attention": "local_global"}, clips, train=False)
-
-
-@pytest.mark.slow
-def test_global_with_average_pool():
-    clips = np.random.default_rng(1).normal(size=(2, 4, 13, 9, 3))
-    check_logo_former(TINY | {"attention": "global", "pool": "average"}, clips, train=True)
+    check_token_model(TINY | {"attention": attention}, clips, train=False)
 
 
 @pytest.mark.slow
@@ -382,4 +370,4 @@ def test_logo_former_at_paper_size():
     clips = np.random.default_rng(1).normal(size=(1, 16, 112, 112, 3))
     options = dict(stage=4, width=64, dim=512, mlp_dim=1024, num_heads=8, num_blocks=4)
     options |= {"attention": "local_global", "window": (4, 2, 2)}
-    check_logo_former(options, clips, train=True, num_classes=7)
+    check_token_model(options, clips, train=True, num_classes=7)

@@ -14,7 +14,7 @@ import safetensors.numpy
 
 import logo_jax
 from logo_jax.common.errors import UserError
-from logo_jax.models.pretrained import load_backbone
+from logo_jax.models.pretrained import load_into
 from logo_jax.models.torch_files import read_tensors
 
 WIDTH = 4
@@ -137,7 +137,7 @@ def test_every_format_loads_every_tensor(tmp_path, state_dict, form):
     path = tmp_path / "weights.pth"
     write_torch(path, FORMATS[form](state_dict))
     start = variables()
-    loaded, report = load_backbone(path, start)
+    loaded, report = load_into(path, start, "logo_former")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert report == (
         f"100 of 100 backbone tensors loaded from {path}, sha256 {digest}; "
@@ -166,14 +166,14 @@ def test_every_format_loads_every_tensor(tmp_path, state_dict, form):
 def test_safetensors(tmp_path, state_dict):
     path = tmp_path / "weights.safetensors"
     safetensors.numpy.save_file(state_dict, path)
-    _, report = load_backbone(path, variables())
+    _, report = load_into(path, variables(), "logo_former")
     assert report.startswith("100 of 100 backbone tensors loaded from ")
 
 
 def test_a_shorter_backbone_ignores_later_stages(tmp_path, state_dict):
     path = tmp_path / "weights.safetensors"
     safetensors.numpy.save_file(state_dict, path)
-    _, report = load_backbone(path, variables(stage=2))
+    _, report = load_into(path, variables(stage=2), "logo_former")
     # Stages 3 and 4: 5 convolutions and 5 norms each, of 4 tensors.
     assert report.startswith("50 of 50 backbone tensors")
     assert report.endswith(
@@ -189,7 +189,7 @@ def test_all_misfits_are_listed(tmp_path, state_dict):
     state_dict["bn1.bias"] = np.full(WIDTH, np.nan, np.float32)
     safetensors.numpy.save_file(state_dict, path)
     with pytest.raises(UserError) as error:
-        load_backbone(path, variables())
+        load_into(path, variables(), "logo_former")
     for part in (
         "bn1.weight is missing",
         "layer4.1.conv2.weight is missing",
