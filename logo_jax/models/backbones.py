@@ -131,8 +131,8 @@ def max_pool(x: Float[Array, "N H W C"], axis: int) -> Float[Array, "N H2 W2 C"]
 class PatchEmbedding(nn.Module):
     """Cut clips into patches and map each to a token: no CNN (ViT; tubelets as in ViViT).
 
-    A convolution with kernel = stride = (tubelet, patch, patch) and bias, written as one dense layer
-    over the pixels of a patch.
+    A convolution with kernel = stride = (tubelet, patch, patch) and bias, written as one dense
+    layer over the pixels of a patch.
     """
 
     dim: int

@@ -29,6 +29,7 @@ from logo_jax.models.torch_form import from_torch, to_torch, torch_name
 __all__ = ["fit_positions", "load", "load_into", "save"]
 
 STAGE = re.compile(r"layer([1-4])\.\d+\.")  # of a ResNet
+HEAD = re.compile(r"(fc|classifier\.6)\.(weight|bias)$")  # torchvision's, of a ResNet or a VGG
 COUNTER = ".num_batches_tracked"  # PyTorch's count of batches, which no model here has
 
 
@@ -103,7 +104,7 @@ def load_into(
     notes, skipped = [], set()
 
     if alone:
-        skipped |= {"fc.weight", "fc.bias"} & found.keys()
+        skipped |= {name for name in found if HEAD.match(name)}
         notes += sorted(skipped, reverse=True)
         last = max((int(stage[1]) for name in wanted if (stage := STAGE.match(name))), default=0)
         later = {n for n in found if (stage := STAGE.match(n)) and int(stage[1]) > last}

@@ -7,8 +7,7 @@ from typing import Any
 import flax.linen as nn
 
 from logo_jax.common.errors import UserError, pick, suggest
-from logo_jax.models import token_model
-from logo_jax.models.token_model import LogoFormer
+from logo_jax.models import c3d, former_dfer, i3d, m3dfel, recurrent, token_model, vgg, video_resnet
 from logo_jax.models.torch_form import Names
 
 # A file of a ResNet alone has torchvision's names.
@@ -40,7 +39,30 @@ class System:
 
 def _token_system(source: str, published: str = "", **options: Any) -> System:
     names, test = token_model.TORCH_NAMES, "tests/models/test_parity.py"
-    return System(LogoFormer, source, names, test, options, published)
+    return System(token_model.LogoFormer, source, names, test, options, published)
+
+
+def _recurrent_system(source: str, backbone_names: Names, **options: Any) -> System:
+    return System(
+        recurrent.CnnRecurrent,
+        source,
+        recurrent.TORCH_NAMES,
+        "tests/models/test_recurrent.py",
+        options,
+        backbone_names=backbone_names,
+    )
+
+
+def _video_resnet(convolution: str, published: str) -> System:
+    return System(
+        video_resnet.VideoClassifier,
+        "Tran et al., CVPR 2018; torchvision",
+        video_resnet.TORCH_NAMES,
+        "tests/models/test_video_resnet.py",
+        {"convolution": convolution},
+        published,
+        backbone_names=video_resnet.TORCH_NAMES,
+    )
 
 
 # ViT-B/16, from which TimeSformer, X-ViT and ViViT start.
@@ -62,6 +84,42 @@ SYSTEMS: dict[str, System] = {
         "Ma, Sun and Li, arXiv 2205.04749; the Baseline of LOGO-Former",
         published="25.16 G (LOGO-Former, Table 2)",
         attention="factorized",
+    ),
+    "former_dfer": System(
+        former_dfer.FormerDfer,
+        "Zhao and Liu, ACM MM 2021",
+        former_dfer.TORCH_NAMES,
+        "tests/models/test_former_dfer.py",
+        published="18.03 M, 8.30 G (released code), 9.11 G (paper: spatial_depth=3)",
+    ),
+    "resnet18_lstm": _recurrent_system("DFEW and FERV39K benchmarks", RESNET_NAMES),
+    "resnet18_gru": _recurrent_system("DFEW benchmark", RESNET_NAMES, cell="gru"),
+    "vgg13_lstm": _recurrent_system(
+        "FERV39K benchmark", vgg.TORCH_NAMES, backbone="vgg13", dropout=0.5
+    ),
+    "r3d_18": _video_resnet("3d", "33.37 M with 400 classes (torchvision)"),
+    "r2plus1d_18": _video_resnet("2plus1d", "31.51 M with 400 classes (torchvision)"),
+    "mc3_18": _video_resnet("mixed", "11.70 M with 400 classes (torchvision)"),
+    "c3d": System(
+        c3d.C3D,
+        "Tran et al., ICCV 2015",
+        c3d.TORCH_NAMES,
+        "tests/models/test_c3d.py",
+        backbone_names=c3d.TORCH_NAMES,
+    ),
+    "i3d": System(
+        i3d.I3D,
+        "Carreira and Zisserman, CVPR 2017",
+        i3d.TORCH_NAMES,
+        "tests/models/test_i3d.py",
+        backbone_names=i3d.TORCH_NAMES,
+    ),
+    "m3dfel": System(
+        m3dfel.M3DFEL,
+        "Wang et al., CVPR 2023",
+        m3dfel.TORCH_NAMES,
+        "tests/models/test_m3dfel.py",
+        backbone_names=video_resnet.TORCH_NAMES,
     ),
     "timesformer": _token_system("Bertasius et al., ICML 2021", attention="divided", **_VIT_B16),
     "xvit": _token_system("Bulat et al., NeurIPS 2021", attention="mixing", **_VIT_B16),

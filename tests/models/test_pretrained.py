@@ -257,7 +257,9 @@ def test_unreadable_files(tmp_path, state_dict):
         read_tensors(tmp_path / "none.pth")
     legacy = tmp_path / "legacy.pth"
     legacy.write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(UserError, match=r"legacy\.pth is neither .* before PyTorch 1\.6"):
+    with pytest.raises(
+        UserError, match=r"legacy\.pth is neither a safetensors file nor one of torch\.save"
+    ):
         read_tensors(legacy)
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
@@ -293,4 +295,56 @@ def test_files_of_torch_itself(tmp_path, state_dict):
     assert read_tensors(path).keys() == {"weight", "bias"}
     torch.save(module, path)  # the module itself: a pickle of classes
     with pytest.raises(UserError, match=r"asks for torch\.nn\.modules\.linear\.Linear"):
+        read_tensors(path)
+
+
+def test_the_format_before_pytorch_1_6(tmp_path, state_dict):
+    torch = pytest.importorskip("torch", reason="skipped: torch")
+    path = tmp_path / "resnet18_msceleb.pth"
+    shared = torch.arange(6.0)
+    tensors = {name: torch.tensor(array) for name, array in state_dict.items()}
+    content = {"state_dict": {**tensors, "a": shared[1:3], "b": shared.reshape(2, 3).T}}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    found = read_tensors(path)
+    assert found.keys() == content["state_dict"].keys()
+    for name, tensor in content["state_dict"].items():
+        np.testing.assert_array_equal(found[name], tensor.numpy())
+    for cut in (100, 3000):
+        (tmp_path / "cut.pth").write_bytes(path.read_bytes()[:-cut])
+        with pytest.raises(UserError, match=r"cut\.pth cannot be read as a file of torch\.save"):
+            read_tensors(tmp_path / "cut.pth")
+
+
+def test_a_malicious_pickle_of_the_old_format_runs_nothing(tmp_path):
+    torch = pytest.importorskip("torch", reason="skipped: torch")
+    victim, path = tmp_path / "victim", tmp_path / "evil.pth"
+
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {victim}",)
+
+    torch.save({"a": Evil()}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match=r"asks for posix\.system, which is no tensor"):
+        read_tensors(path)
+    assert not victim.exists()
+
+
+def test_what_a_training_script_saves_beside_the_weights(tmp_path, monkeypatch):
+    """Former-DFER's checkpoints hold a recorder of the script's own class, with numpy arrays."""
+    torch = pytest.importorskip("torch", reason="skipped: torch")
+    import __main__
+
+    ran = []
+    Recorder = type("Recorder", (), {"__module__": "__main__"})
+    Recorder.__setstate__ = lambda self, state: ran.append(state)
+    monkeypatch.setattr(__main__, "Recorder", Recorder, raising=False)
+    recorder = Recorder()
+    recorder.losses, recorder.best = np.zeros((3, 2), np.float32), np.float64(0.5)
+    path = tmp_path / "model_best.pth"
+    content = {"state_dict": {"module.fc.bias": torch.ones(2)}, "recorder": recorder}
+    torch.save(content, path)
+    assert read_tensors(path).keys() == {"module.fc.bias"}
+    assert not ran
+    torch.save({"state_dict": {"fc.bias": recorder}}, path)
+    with pytest.raises(UserError, match="holds no table of tensors"):
         read_tensors(path)
