@@ -32,10 +32,10 @@ def make_runner(config, rho: float, batch: dict, mesh):
     model = parts.build_model(config, 7)
     tx, rate = parts.optimizer_of(config, 1000)
     variables = init_variables(model, parts.clip_shape(config), config.seed)
-    state = create_state(variables, tx, config.seed, mesh)
-    step = make_train_step(
-        model, tx, parts.make_loss(config), parts.make_prepare(config, train=True), rate, mesh
-    )
+    objective = parts.make_objective(config, np.ones(7, np.int64))
+    loss_state = parts.init_loss_state(objective, model, config, variables)
+    state = create_state(variables, tx, config.seed, mesh, loss_state)
+    step = make_train_step(model, tx, objective, parts.make_prepare(config, train=True), rate, mesh)
 
     def run(state):
         state, metrics = step(state, batch)

@@ -62,6 +62,9 @@ def get_config() -> ConfigDict:
     config.data.frame_size = 224
     # Order of a clip's sampled frames: "natural"; as controls "shuffled", "reversed", "single".
     config.data.frame_order = "natural"
+    # Share of the training clips' draws that are uniform over the classes; 0 = every clip once an
+    # epoch.
+    config.data.class_balanced = 0.0
     # Processes that read and decode; 0 = the training process itself. Results do not depend on it.
     config.data.num_workers = 2
 
@@ -117,11 +120,29 @@ def get_config() -> ConfigDict:
     config.model.freeze_bn = False
 
     config.loss = ConfigDict()
-    # Weight of the compact loss regularizer beside cross entropy.
-    config.loss.regularizer_weight = 1.0
-    # "definition" = symmetric KL divergence; "as_printed" = equation (12) to the letter.
+    # Weights of the losses that are added up; one of weight 0 is not computed. Of the logits: cross
+    # entropy, focal loss, and the compact regularizer of LOGO-Former.
+    config.loss.cross_entropy = 1.0
+    config.loss.focal = 0.0
+    config.loss.compact_regularizer = 1.0
+    # Of the features: center loss (the DFEW paper: 1e-4) and EC-STFL (the DFEW paper: 10).
+    config.loss.center_loss = 0.0
+    config.loss.ec_stfl = 0.0
+    # Regularizer: "definition" = symmetric KL divergence; "as_printed" = equation (12) literally.
     config.loss.regularizer_form = "definition"
+    # Of cross entropy: share of the target that is spread over all classes.
     config.loss.label_smoothing = 0.0
+    # Of the focal loss: how much less a clip counts that is classified well already.
+    config.loss.focal_gamma = 2.0
+    # Of the center loss: how fast the centres of the classes follow their features.
+    config.loss.center_rate = 0.5
+    # Weight of a clip in cross entropy and focal loss, by its class's number n of training clips:
+    # "none", "inverse" (1 / n), "effective" ((1 - beta) / (1 - beta^n)); 1 on average.
+    config.loss.class_weights = "none"
+    config.loss.class_weight_beta = 0.999
+    # Times the log of each class's share of the training clips, added to the logits of cross
+    # entropy and focal loss in training; 0 = off.
+    config.loss.logit_adjustment = 0.0
 
     config.optimizer = ConfigDict()
     # Base optimizer: "sgd" or "adamw".

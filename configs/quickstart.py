@@ -51,7 +51,7 @@ def get_config():
 
     # At full weight the regularizer holds back the first epochs, in which a model knows the pair
     # of a clip but not yet which of the two: just then the other one's logit stands out.
-    config.loss.regularizer_weight = 0.1
+    config.loss.compact_regularizer = 0.1
 
     config.optimizer.base = "adamw"
     config.optimizer.rho = 0.02  # of so small a network, 0.05 is far to climb

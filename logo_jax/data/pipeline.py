@@ -42,6 +42,7 @@ class ClipSource(Protocol):
 
 # Streams of random numbers that must not repeat each other, by purpose.
 _ORDER, _SAMPLING, _AUGMENTATION, _SHUFFLING = range(4)
+_BALANCING = 5  # 4 draws the validation split
 
 
 def train_batches(
@@ -57,16 +58,18 @@ def train_batches(
     start_step: int = 0,
     num_workers: int = 0,
     frame_order: str = "natural",
+    class_balanced: float | int = 0.0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Yield this host's share of the global batches `start_step` .. `total_steps - 1`.
 
     Each epoch takes every clip once, in an order of its own; batches run across the ends of
-    epochs, so that none is short.
+    epochs, so that none is short. With `class_balanced`, that share of an epoch's draws, at random
+    places, takes a class, all alike, and a clip of it instead (Kang et al. 2020, section 4.1).
 
     Args:
-        prepared: the set.
+        prepared: the set; a PreparedSet where `class_balanced` is above 0.
         rows: the clips to train on.
         batch_size: clips of a global batch; a multiple of `process_count`.
         total_steps: number of global batches of the whole run.
@@ -78,6 +81,7 @@ def train_batches(
         num_workers: processes that read and decode; 0 works in this one.
         frame_order: "natural", or a control: "shuffled" (frames of each clip in a random order),
             "reversed", "single" (the centre frame repeated).
+        class_balanced: share of the draws, 0 to 1, that are uniform over the classes of `rows`.
         process_index: number of this host.
         process_count: number of hosts.
 
@@ -92,6 +96,8 @@ def train_batches(
     batches = _TrainBatches(
         reader=_Reader(prepared, sampler, frame_size, _checked_order(frame_order)),
         rows=_checked_rows(rows),
+        rows_of_classes=_rows_of_classes(prepared, rows, class_balanced),
+        class_balanced=class_balanced,
         batch_size=batch_size,
         host_rows=_host_rows(batch_size, process_index, process_count),
         seed=seed,
@@ -178,6 +184,8 @@ class _Reader:
 class _TrainBatches:
     reader: _Reader
     rows: np.ndarray
+    rows_of_classes: list[np.ndarray]  # of every class with clips; [] where nothing is balanced
+    class_balanced: float
     batch_size: int
     host_rows: range
     seed: int
@@ -189,15 +197,29 @@ class _TrainBatches:
         clips = []
         for place in places:
             epoch, within = divmod(place, len(self.rows))
-            clips.append(self._clip(epoch, int(order(epoch)[within])))
+            rows = order(epoch)
+            repeat = int(np.count_nonzero(rows[:within] == rows[within]))
+            clips.append(self._clip(epoch, int(rows[within]), repeat))
         return _stack(clips)
 
     def _order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch, _ORDER)).permutation(self.rows)
+        order = np.random.default_rng((self.seed, epoch, _ORDER)).permutation(self.rows)
+        if self.rows_of_classes:
+            rng = np.random.default_rng((self.seed, epoch, _BALANCING))
+            sizes = np.array([len(rows) for rows in self.rows_of_classes])
+            starts = np.cumsum(sizes) - sizes
+            classes = rng.integers(len(sizes), size=len(order))
+            chosen = starts[classes] + rng.integers(sizes[classes])
+            balanced = rng.random(len(order)) < self.class_balanced
+            order = np.where(balanced, np.concatenate(self.rows_of_classes)[chosen], order)
+        return order
 
-    def _clip(self, epoch: int, row: int) -> dict[str, np.ndarray]:
+    def _clip(self, epoch: int, row: int, repeat: int) -> dict[str, np.ndarray]:
+        # Only class-balanced draws repeat a clip within an epoch.
+        words = (repeat,) if repeat else ()
+
         def stream(purpose: int) -> np.random.Generator:
-            return np.random.default_rng((self.seed, epoch, row, purpose))
+            return np.random.default_rng((self.seed, epoch, row, purpose, *words))
 
         clip = self.reader(row, stream(_SAMPLING), stream(_SHUFFLING))
         return clip | augmentation.draw(stream(_AUGMENTATION), self.augment)
@@ -270,6 +292,20 @@ def _checked_rows(rows: Int[np.ndarray, " N"]) -> np.ndarray:
     if len(rows) == 0:
         raise UserError("There are no clips to make batches of.")
     return np.ascontiguousarray(rows, np.int64)
+
+
+def _rows_of_classes(
+    prepared: Any, rows: Int[np.ndarray, " N"], class_balanced: float | int
+) -> list[np.ndarray]:
+    """The rows of each class that has any; none where no draw is class-balanced."""
+    if not 0 <= class_balanced <= 1:
+        raise UserError(
+            f"class_balanced is {class_balanced}, but is a share of the draws: choose 0 to 1."
+        )
+    if not class_balanced:
+        return []
+    labels = prepared.labels[rows]
+    return [rows[labels == label] for label in np.unique(labels)]
 
 
 def _checked_order(frame_order: str) -> str:

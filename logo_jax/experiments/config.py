@@ -10,11 +10,13 @@ from typing import Any
 
 import absl.logging
 import jax
+import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
 from logo_jax.common.errors import UserError, pick, suggest
 from logo_jax.common.files import write_json
+from logo_jax.training.objective import Objective
 
 RECORD = "config.json"
 SELECTIONS = {"last": None, "best_on_val": "val", "best_on_test": "test"}
@@ -125,6 +127,12 @@ def check(config: ConfigDict) -> None:
             f"config.data.val_fraction={config.data.val_fraction}: it is a share of the training "
             "clips, from 0 to less than 1."
         )
+    if not 0 <= config.data.class_balanced <= 1:
+        raise UserError(
+            f"config.data.class_balanced={config.data.class_balanced}: it is a share of the draws, "
+            "from 0 to 1."
+        )
+    Objective(class_counts=np.ones(2, np.int64), **config.loss.to_dict())  # checks its fields
 
 
 def controls(config: ConfigDict) -> list[str]:

@@ -19,7 +19,7 @@ from logo_jax.data.pipeline import ClipSource, eval_batches
 from logo_jax.data.prepared import PreparedSet, cut_validation, load
 from logo_jax.data.sampling import dynamic_sampling
 from logo_jax.models import build
-from logo_jax.training.losses import logo_loss
+from logo_jax.training.objective import Objective
 from logo_jax.training.optimizer import make_optimizer
 from logo_jax.training.state import init_variables
 from logo_jax.training.step import Prepare, make_eval_step
@@ -120,13 +120,17 @@ def make_prepare(config: ConfigDict, train: bool) -> Prepare:
     )
 
 
-def make_loss(config: ConfigDict) -> functools.partial:
-    return functools.partial(
-        logo_loss,
-        regularizer_weight=config.loss.regularizer_weight,
-        regularizer_form=config.loss.regularizer_form,
-        label_smoothing=config.loss.label_smoothing,
-    )
+def make_objective(config: ConfigDict, class_counts: np.ndarray) -> Objective:
+    """The losses of a config, for training clips of which `class_counts` [C] are of each class."""
+    return Objective(class_counts=class_counts, **config.loss.to_dict())
+
+
+def init_loss_state(
+    objective: Objective, model: nn.Module, config: ConfigDict, variables: dict
+) -> dict[str, Any]:
+    """The state of step 0 of the losses, without computing the model's output."""
+    clip = jax.ShapeDtypeStruct((1, *clip_shape(config)), np.float32)
+    return objective.init_state(jax.eval_shape(model.apply, variables, clip))
 
 
 def count_steps(config: ConfigDict, num_clips: int) -> int:

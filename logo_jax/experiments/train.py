@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from logo_jax.common.errors import UserError
@@ -49,7 +50,10 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     variables = init_variables(model, parts.clip_shape(config), config.seed)
     if not resuming:
         variables = _starting_point(config, variables, prepared.classes)
-    state = create_state(variables, tx, config.seed, mesh)
+    labels = prepared.labels[train_rows]
+    objective = parts.make_objective(config, np.bincount(labels, minlength=len(prepared.classes)))
+    loss_state = parts.init_loss_state(objective, model, config, variables)
+    state = create_state(variables, tx, config.seed, mesh, loss_state)
     meta = {
         "config": configs.plain(config),
         "classes": list(prepared.classes),
@@ -85,7 +89,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
             make_train_step(
                 model,
                 tx,
-                parts.make_loss(config),
+                objective,
                 parts.make_prepare(config, train=True),
                 learning_rate,
                 mesh,
@@ -102,6 +106,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
                 start_step=first_step,
                 num_workers=config.data.num_workers,
                 frame_order=config.data.frame_order,
+                class_balanced=config.data.class_balanced,
                 process_index=jax.process_index(),
                 process_count=jax.process_count(),
             ),

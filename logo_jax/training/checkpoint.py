@@ -133,6 +133,7 @@ def _split(state: TrainState) -> dict[str, dict[str, Any]]:
             "step": state.step,
             "opt_state": state.opt_state,
             "dropout_key": state.dropout_key,
+            "loss_state": state.loss_state,
         },
     }
 

@@ -1,16 +1,18 @@
-"""Cross entropy and the compact regularizer of LOGO-Former (section 2.4, equations 11 and 12).
+"""Losses of the logits: cross entropy, focal loss, and LOGO-Former's compact regularizer.
 
 All functions take logits of one batch and return one value per clip; the caller averages, so that
-padded clips can be masked. Everything is computed in float32 or wider, whatever the logits' type.
+clips can be weighted. Everything is computed in float32 or wider, whatever the logits' type.
+`objective.py` adds these losses and those of `feature_losses.py` to what is minimized.
 """
 
 import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from logo_jax.common.errors import UserError, pick
+from logo_jax.models.contract import at_least_float32
 
 
 def cross_entropy(
@@ -32,10 +34,39 @@ def cross_entropy(
             f"label_smoothing is {label_smoothing}, but it is the share of the target that is "
             "spread over all classes: choose at least 0 and less than 1."
         )
-    log_p = jax.nn.log_softmax(_at_least_float32(logits))  # [B C]
+    log_p = jax.nn.log_softmax(at_least_float32(logits))  # [B C]
     loss = -jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]  # [B]
     if label_smoothing:
         loss = (1.0 - label_smoothing) * loss - label_smoothing * log_p.mean(axis=1)
+    return loss
+
+
+def focal(
+    logits: Float[Array, "B C"], labels: Int[Array, " B"], gamma: float | int = 2.0
+) -> Float[Array, " B"]:
+    """Focal loss `-(1 - p)^gamma log p`, p the target's probability (Lin et al. 2017, equation 4).
+
+    The paper states it for two classes and calls the extension to more straightforward: p is the
+    softmax. Its factor alpha is a class weight, see `class_balance.class_weights`.
+
+    Args:
+        logits: any size up to the limits of float32.
+        labels: the true classes, 0 to C - 1; a label of C or more gives NaN.
+        gamma: how much less a clip counts that is classified well already; 0 is cross entropy, 2
+            the paper's best.
+
+    Raises:
+        UserError: `gamma` is negative or not finite, or there are fewer than two classes.
+    """
+    if not 0.0 <= gamma < math.inf:
+        raise UserError(f"focal_gamma is {gamma}, but must be at least 0 (cross entropy).")
+    loss = cross_entropy(logits, labels)
+    if gamma:
+        is_target = _targets(logits, labels, "The focal loss")
+        logits = at_least_float32(logits)
+        # log(1 - p) from the wrong logits: the power of 1 - p itself has no gradient at p = 1.
+        wrong = jax.nn.logsumexp(jnp.where(is_target, -jnp.inf, logits), axis=1)
+        loss = jnp.exp(gamma * (wrong - jax.nn.logsumexp(logits, axis=1))) * loss
     return loss
 
 
@@ -62,13 +93,8 @@ def compact_regularizer(
     """
     divergence = pick(_DIVERGENCES, form, "form of the compact regularizer")
     num_classes = logits.shape[1]
-    if num_classes < 2:
-        raise UserError(
-            "The compact regularizer compares wrong classes, and a model with one class has none: "
-            "set the number of classes to two or more."
-        )
-    logits = _at_least_float32(logits)
-    is_target = labels[:, None] == jnp.arange(num_classes)  # [B C]
+    is_target = _targets(logits, labels, "The compact regularizer")
+    logits = at_least_float32(logits)
     # y is 0 for the largest wrong logit, so that exp(y) neither overflows nor is 0 everywhere.
     largest = jnp.max(jnp.where(is_target, -jnp.inf, logits), axis=1, keepdims=True)  # [B 1]
     y = jnp.where(is_target, 0.0, logits - jax.lax.stop_gradient(largest))  # [B C]
@@ -99,39 +125,17 @@ def _printed_divergence(ratio: Float[Array, "B C"]) -> Float[Array, " B"]:
     return num_classes * (jnp.expm1(ratio) - ratio).sum(axis=1) / (num_classes - 1)
 
 
-_DIVERGENCES = {"definition": _symmetric_divergence, "as_printed": _printed_divergence}
-
-
-def logo_loss(
-    logits: Float[Array, "B C"],
-    labels: Int[Array, " B"],
-    *,
-    regularizer_weight: float | int = 1.0,
-    regularizer_form: str = "definition",
-    label_smoothing: float | int = 0.0,
-) -> tuple[Float[Array, " B"], dict[str, Float[Array, " B"]]]:
-    """Cross entropy + weight x compact regularizer (equation 11).
-
-    The paper gives no weight; 1 is ours. Its presets use no label smoothing, since that flattens
-    the wrong classes' logits as well.
-
-    Returns:
-        The loss, and its two parts (not weighted) by name, for the log.
-
-    Raises:
-        UserError: the weight is negative or not finite, or see `cross_entropy` and
-            `compact_regularizer`.
-    """
-    if not (math.isfinite(regularizer_weight) and regularizer_weight >= 0):
+def _targets(
+    logits: Float[Array, "B C"], labels: Int[Array, " B"], loss: str
+) -> Bool[Array, "B C"]:
+    """Which logit is the target's, for a loss that looks at the others."""
+    num_classes = logits.shape[1]
+    if num_classes < 2:
         raise UserError(
-            f"regularizer_weight is {regularizer_weight}, but must be 0 (no regularizer) or more."
+            f"{loss} compares wrong classes, and a model with one class has none: set the number "
+            "of classes to two or more."
         )
-    parts = {
-        "cross_entropy": cross_entropy(logits, labels, label_smoothing),
-        "compact_regularizer": compact_regularizer(logits, labels, regularizer_form),
-    }
-    return parts["cross_entropy"] + regularizer_weight * parts["compact_regularizer"], parts
+    return labels[:, None] == jnp.arange(num_classes)
 
 
-def _at_least_float32(logits: Float[Array, "B C"]) -> Float[Array, "B C"]:
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+_DIVERGENCES = {"definition": _symmetric_divergence, "as_printed": _printed_divergence}

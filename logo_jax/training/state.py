@@ -16,6 +16,9 @@ from logo_jax.common.mesh import replicated
 class TrainState(struct.PyTreeNode):
     """Step number, parameters, batch statistics, optimizer state, and the key of the dropout masks.
 
+    `loss_state` is what losses keep from step to step, by their names: of the center loss
+    `{"center_loss": {"centers": [C D]}}`; {} where no loss keeps anything.
+
     A plain pytree: it is donated to the jitted step and saved whole in a checkpoint.
     """
 
@@ -24,6 +27,7 @@ class TrainState(struct.PyTreeNode):
     batch_stats: Any
     opt_state: Any
     dropout_key: Array
+    loss_state: Any
 
 
 def init_variables(model: nn.Module, clip_shape: tuple[int, int, int, int], seed: int) -> dict:
@@ -36,9 +40,17 @@ def init_variables(model: nn.Module, clip_shape: tuple[int, int, int, int], seed
 
 
 def create_state(
-    variables: dict, tx: optax.GradientTransformation, seed: int, mesh: Mesh
+    variables: dict,
+    tx: optax.GradientTransformation,
+    seed: int,
+    mesh: Mesh,
+    loss_state: dict[str, Any],
 ) -> TrainState:
-    """Make the state of step 0, the same copy on every device of `mesh`."""
+    """Make the state of step 0, the same copy on every device of `mesh`.
+
+    Args:
+        loss_state: of step 0, from `Objective.init_state`.
+    """
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
@@ -46,5 +58,6 @@ def create_state(
         opt_state=tx.init(variables["params"]),
         # Another stream than that of the parameters, which were drawn from `seed` itself.
         dropout_key=jax.random.fold_in(jax.random.key(seed), 1),
+        loss_state=loss_state,
     )
     return jax.device_put(state, replicated(mesh))

@@ -16,13 +16,14 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from logo_jax.common.mesh import replicated, split_over_devices
+from logo_jax.models.contract import Output
 from logo_jax.training.state import TrainState
 
 Batch = dict[str, Array]
 Prepare = Callable[[Batch], Float[Array, "B T H W 3"]]
 Loss = Callable[
-    [Float[Array, "B C"], Int[Array, " B"]],
-    tuple[Float[Array, " B"], dict[str, Float[Array, " B"]]],
+    [Output, Int[Array, " B"], Any],
+    tuple[Float[Array, ""], dict[str, Float[Array, ""]], Any],
 ]
 
 
@@ -38,7 +39,8 @@ def make_train_step(
 
     Args:
         tx: takes `grad_fn`, as SAM does for its second gradient.
-        loss: per-clip loss and its parts, from logits [B C] and labels [B].
+        loss: the loss, its parts for the log and the new state of the losses, from the model's
+            output, labels [B] and the state of the losses: an `Objective`.
         prepare: makes clips of a batch on the device: crop, flip, jitter, scaling.
         schedule: learning rate of a step, for the log.
     """
@@ -56,17 +58,19 @@ def make_train_step(
                 rngs={"dropout": dropout_key},
                 mutable=["batch_stats"],
             )
-            per_clip, parts = loss(out.logits, batch["label"])
-            return per_clip.mean(), {
+            value, parts, loss_state = loss(out, batch["label"], state.loss_state)
+            return value, {
                 "batch_stats": updated.get("batch_stats", {}),
-                "parts": {name: values.mean() for name, values in parts.items()},
+                "loss_state": loss_state,
+                "parts": parts,
                 "accuracy": (out.logits.argmax(-1) == batch["label"]).mean(),
             }
 
         (value, aux), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
 
         def second_gradient(params: Any, _: int) -> Any:
-            # SAM's second pass: its batch statistics are ignored, those of the first pass count.
+            # SAM's second pass: its new batch statistics and loss state are ignored, those of the
+            # first pass count. Both passes begin with the old ones, so they see the same function.
             return jax.grad(loss_of, has_aux=True)(params)[0]
 
         updates, opt_state = tx.update(
@@ -88,6 +92,7 @@ def make_train_step(
             params=params,
             batch_stats=aux["batch_stats"],
             opt_state=opt_state,
+            loss_state=aux["loss_state"],
         )
         return state, metrics
 

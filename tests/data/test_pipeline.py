@@ -164,6 +164,76 @@ def test_draws_depend_on_seed_epoch_and_row_alone(noise_set):
     assert max(Counter(crop for crop, _ in draws().values()).values()) == 1
 
 
+# Ten clips of one class (even rows) and two of the other.
+UNEQUAL = np.array([0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 1, 3])
+ONE_FRAME = {
+    "batch_size": 12,  # one batch is one epoch
+    "sampler": functools.partial(dynamic_sampling, segments=1, duration=1),
+    "frame_size": 8,
+}
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_class_balanced_draws_are_uniform_over_classes_and_over_clips_of_a_class(noise_set, share):
+    settings = TRAIN | ONE_FRAME | {"total_steps": 60, "class_balanced": share}
+    batches = list(pipeline.train_batches(noise_set, UNEQUAL, **settings))
+    rows = np.concatenate([batch["row"] for batch in batches])
+    labels = np.concatenate([batch["label"] for batch in batches])
+    np.testing.assert_array_equal(labels, rows % 2)
+    expected = (1 - share) * 2 / 12 + share / 2
+    error = np.sqrt(expected * (1 - expected) / len(labels))
+    assert abs(labels.mean() - expected) < 4 * error
+    for label, clips in ((0, 10), (1, 2)):
+        drawn = np.array([np.sum(rows == row) for row in UNEQUAL if row % 2 == label])
+        assert len(drawn) == clips
+        # Pearson's statistic has the mean clips - 1 and the variance 2 (clips - 1).
+        statistic = ((drawn - drawn.mean()) ** 2).sum() / drawn.mean()
+        assert statistic < clips - 1 + 4 * np.sqrt(2 * (clips - 1))
+
+
+def test_class_balanced_batches_are_a_function_of_seed_and_step(noise_set):
+    settings = TRAIN | {"class_balanced": 0.7}
+    whole = list(pipeline.train_batches(noise_set, UNEQUAL, **settings))
+    resumed = pipeline.train_batches(noise_set, UNEQUAL, **settings, start_step=5)
+    assert_same(resumed, whole[5:])
+    hosts = [
+        pipeline.train_batches(noise_set, UNEQUAL, **settings, process_index=index, process_count=2)
+        for index in range(2)
+    ]
+    assert_same(glue(hosts), whole)
+    other = list(pipeline.train_batches(noise_set, UNEQUAL, **settings | {"seed": 4}))
+    assert any((a["row"] != b["row"]).any() for a, b in zip(other, whole, strict=True))
+    epochs = np.concatenate([batch["row"] for batch in whole]).reshape(3, 12)
+    assert len({tuple(epoch) for epoch in epochs}) == 3  # each with draws of its own
+
+
+def test_a_clip_that_comes_again_in_an_epoch_is_augmented_anew(noise_set):
+    settings = TRAIN | ONE_FRAME | {"class_balanced": 1.0, "total_steps": 5}
+    crops = [
+        (int(row), tuple(crop))
+        for batch in pipeline.train_batches(noise_set, UNEQUAL, **settings)
+        for row, crop in zip(batch["row"], batch["crop"], strict=True)
+    ]
+    assert max(Counter(row for row, _ in crops).values()) > 5
+    assert len(set(crops)) == len(crops)
+
+
+def test_without_class_balanced_draws_nothing_changes(noise_set):
+    rows = noise_set.rows("train")
+    expected = pipeline.train_batches(noise_set, rows, **TRAIN)
+    assert_same(pipeline.train_batches(noise_set, rows, **TRAIN, class_balanced=0.0), expected)
+    seen = [batch["row"] for batch in pipeline.train_batches(noise_set, rows, **TRAIN)]
+    # The order as it was before there were class-balanced draws: runs recorded then can resume.
+    first = np.random.default_rng((TRAIN["seed"], 0, 0)).permutation(rows)
+    np.testing.assert_array_equal(np.concatenate(seen)[: len(rows)], first)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_an_impossible_share_of_class_balanced_draws_is_refused(noise_set, share):
+    with pytest.raises(UserError, match="class_balanced is"):
+        pipeline.train_batches(noise_set, UNEQUAL, **TRAIN, class_balanced=share)
+
+
 def test_frame_orders(noise_set):
     rows = np.array([20])  # 23 frames, all sampled frames differ
 

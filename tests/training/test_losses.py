@@ -1,4 +1,4 @@
-"""Losses against closed forms in float64 (scipy), the laws of the regularizer, and extremes."""
+"""Losses of logits against closed forms (scipy) and PyTorch, their laws, and extremes."""
 
 import functools
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, rel_entr, softmax
 
 from logo_jax.common.errors import UserError
-from logo_jax.training.losses import compact_regularizer, cross_entropy, logo_loss
+from logo_jax.training.losses import compact_regularizer, cross_entropy, focal
 
 FORMS = ["definition", "as_printed"]
 forms = pytest.mark.parametrize("form", FORMS)
@@ -22,19 +22,22 @@ scales = st.sampled_from([1e-3, 1.0, 10.0, 1e4])
 
 
 # Compiled once a shape: the property tests below call these hundreds of times.
-regularizer = jax.jit(compact_regularizer, static_argnames="form")
-entropy = jax.jit(cross_entropy, static_argnames="label_smoothing")
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+regularizer = jit(compact_regularizer, static_argnames="form")
+entropy = jit(cross_entropy, static_argnames="label_smoothing")
+focal_loss = jit(focal, static_argnames="gamma")
 
 
-@functools.partial(jax.jit, static_argnames="form")
+@functools.partial(jit, static_argnames="form")
 def regularizer_gradient(logits, labels, form):
     return jax.grad(lambda x: compact_regularizer(x, labels, form).sum())(logits)
 
 
-@functools.partial(jax.jit, static_argnames="form")
+@functools.partial(jit, static_argnames="form")
 def total_and_gradient(logits, labels, form):
     def total(x):
-        return logo_loss(x, labels, regularizer_form=form, label_smoothing=0.1)[0].sum()
+        parts = cross_entropy(x, labels, 0.1), compact_regularizer(x, labels, form)
+        return sum(part.sum() for part in (*parts, focal(x, labels, 0.5), focal(x, labels, 2.0)))
 
     return jax.value_and_grad(total)(logits)
 
@@ -181,67 +184,89 @@ def test_loss_and_gradient_are_finite_for_huge_logits(num_classes, form):
 
 
 @forms
-@pytest.mark.parametrize("num_classes", [3, 7])
-def test_gradient_against_finite_differences(num_classes, form):
+def test_gradient_against_finite_differences(form):
     with jax.enable_x64(True):
         rng = np.random.default_rng(3)
-        logits = rng.standard_normal((4, num_classes)) * 2
-        labels = jnp.asarray(rng.integers(0, num_classes, 4))
+        logits = rng.standard_normal((4, 7)) * 2
+        labels = jnp.asarray(rng.integers(0, 7, 4))
 
-        @jax.jit
         def total(x):
-            return logo_loss(
-                x, labels, regularizer_weight=0.7, regularizer_form=form, label_smoothing=0.2
-            )[0].sum()
+            parts = cross_entropy(x, labels, 0.2), compact_regularizer(x, labels, form)
+            return sum(part.sum() for part in (*parts, focal(x, labels, 1.5)))
 
-        gradient = jax.grad(total)(jnp.asarray(logits))
+        value = jit(total)
+        gradient = jit(jax.grad(total))(jnp.asarray(logits))
         assert gradient.dtype == jnp.float64
         numeric = np.zeros_like(logits)
         for index in np.ndindex(*logits.shape):
             step = np.zeros_like(logits)
             step[index] = 1e-5
-            numeric[index] = (total(logits + step) - total(logits - step)) / 2e-5
+            numeric[index] = (value(logits + step) - value(logits - step)) / 2e-5
         np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-8)
 
 
+@given(seeds, class_counts)
+def test_focal_loss_with_gamma_0_is_cross_entropy(seed, num_classes):
+    logits, labels = draw(seed, num_classes, scale=3.0)
+    np.testing.assert_array_equal(focal_loss(logits, labels, 0.0), entropy(logits, labels))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("num_classes", [2, 7, 100])
+def test_focal_loss_closed_form(num_classes, gamma):
+    logits, labels = draw(8, num_classes, scale=4.0)
+    log_p = log_softmax(np.asarray(logits, np.float64), axis=1)[np.arange(5), labels]
+    expected = -((1 - np.exp(log_p)) ** gamma) * log_p
+    np.testing.assert_allclose(focal_loss(logits, labels, gamma), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_focal_loss_by_hand():
+    # p = 0.9 counts a hundredth of cross entropy for gamma 2, as the paper says.
+    logits = np.log(np.array([[0.9, 0.1], [0.5, 0.5]], np.float32))
+    expected = [-np.log(0.9) / 100, np.log(2) / 4]
+    np.testing.assert_allclose(focal_loss(logits, np.array([0, 0]), 2.0), expected, rtol=1e-5)
+
+
+@given(seed=seeds, shift=st.integers(-64, 64))
+def test_cross_entropy_and_focal_loss_are_invariant_to_shift_and_permutation(seed, shift):
+    logits, labels = draw(seed, 7)
+    logits = np.round(logits * 256) / 256  # so that the shift itself is exact
+    order = np.random.default_rng(seed).permutation(7)
+    for loss, option in ((entropy, 0.1), (focal_loss, 2.0)):
+        value = loss(logits, labels, option)
+        shifted = loss(logits + np.float32(shift), labels, option)
+        np.testing.assert_allclose(shifted, value, rtol=1e-5, atol=1e-6)
+        permuted = loss(logits[:, order], np.argsort(order)[labels], option)
+        np.testing.assert_allclose(permuted, value, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision_logits_are_judged_in_float32(dtype):
+@pytest.mark.parametrize("loss", [cross_entropy, focal, compact_regularizer])
+def test_half_precision_logits_are_judged_in_float32(loss, dtype):
     logits, labels = map(jnp.asarray, draw(4, 7, scale=3.0))
     logits = logits.astype(dtype)
-    half, parts = logo_loss(logits, labels)
-    full, _ = logo_loss(logits.astype(jnp.float32), labels)
-    assert {half.dtype, *(part.dtype for part in parts.values())} == {jnp.dtype("float32")}
-    np.testing.assert_array_equal(half, full)
+    half = jit(loss)(logits, labels)
+    assert half.dtype == jnp.float32
+    np.testing.assert_array_equal(half, jit(loss)(logits.astype(jnp.float32), labels))
 
 
-def test_logo_loss_adds_its_weighted_parts():
-    logits, labels = map(jnp.asarray, draw(5, 7))
-    loss, parts = logo_loss(logits, labels, regularizer_weight=0.25, label_smoothing=0.1)
-    np.testing.assert_array_equal(parts["cross_entropy"], cross_entropy(logits, labels, 0.1))
-    np.testing.assert_array_equal(parts["compact_regularizer"], compact_regularizer(logits, labels))
-    expected = parts["cross_entropy"] + 0.25 * parts["compact_regularizer"]
-    np.testing.assert_allclose(loss, expected, rtol=1e-6)
-    plain, _ = logo_loss(logits, labels, regularizer_weight=0)
-    np.testing.assert_array_equal(plain, cross_entropy(logits, labels))
-
-
-def test_losses_work_under_jit_and_vmap():
+def test_losses_work_under_vmap():
     logits, labels = map(jnp.asarray, draw(6, 7))
-    expected, _ = logo_loss(logits, labels)
-    np.testing.assert_allclose(jax.jit(logo_loss)(logits, labels)[0], expected, rtol=1e-6)
-    one_by_one = jax.vmap(lambda x, y: logo_loss(x[None], y[None])[0][0])(logits, labels)
-    np.testing.assert_allclose(one_by_one, expected, rtol=1e-6)
+    for loss in (cross_entropy, focal, compact_regularizer):
+        one_by_one = jit(jax.vmap(lambda x, y, loss=loss: loss(x[None], y[None])[0]))
+        np.testing.assert_allclose(one_by_one(logits, labels), jit(loss)(logits, labels), rtol=1e-6)
 
 
 def test_bad_arguments_are_named():
     logits, labels = map(jnp.asarray, draw(7, 7))
     with pytest.raises(UserError, match=r'form .*"as_print".*Did you mean "as_printed"'):
         compact_regularizer(logits, labels, "as_print")
-    with pytest.raises(UserError, match="two or more"):
-        compact_regularizer(logits[:, :1], jnp.zeros_like(labels))
+    for loss in (compact_regularizer, focal):
+        with pytest.raises(UserError, match="two or more"):
+            loss(logits[:, :1], jnp.zeros_like(labels))
     for smoothing in (-0.1, 1.0, float("nan")):
         with pytest.raises(UserError, match="label_smoothing"):
             cross_entropy(logits, labels, smoothing)
-    for weight in (-1.0, float("inf"), float("nan")):
-        with pytest.raises(UserError, match="regularizer_weight"):
-            logo_loss(logits, labels, regularizer_weight=weight)
+    for gamma in (-1.0, float("inf"), float("nan")):
+        with pytest.raises(UserError, match="focal_gamma"):
+            focal(logits, labels, gamma)
