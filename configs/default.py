@@ -53,11 +53,18 @@ def get_config() -> ConfigDict:
     config.data.fold = 0
     # Share of the training clips held out as validation split, where the set has none of its own.
     config.data.val_fraction = 0.0
-    # Dynamic sampling: segments x consecutive frames = frames of a clip that the model sees.
+    # Frames of a clip that the model sees: "dynamic" (segments x consecutive frames), "uniform",
+    # "dense", "time_interpolation" or "linear_interpolation" (docs/data.md).
+    config.data.sampling = "dynamic"
+    # Segments, and consecutive frames of each; for every sampling, their product frames are seen.
     config.data.segments = 8
     config.data.duration = 2
-    # Clips too short for the sampling formula: "pad_last", or "former_dfer" (its known defect).
+    # Clips too short for the sampling: "pad_last" (repeat the last frame), "spread" (repeat frames
+    # evenly), "former_dfer" (its known defect), or "drop" (leave clips of fewer frames than the
+    # model sees out, of the test set too).
     config.data.short = "pad_last"
+    # Frames from one to the next in dense sampling.
+    config.data.stride = 1
     # Side, in pixels, to which frames are resized before augmentation.
     config.data.frame_size = 224
     # Order of a clip's sampled frames: "natural"; as controls "shuffled", "reversed", "single".
@@ -167,6 +174,10 @@ def get_config() -> ConfigDict:
     config.evaluation = ConfigDict()
     # Clips per evaluation batch, over all devices and hosts.
     config.evaluation.batch_size = 32
+    # Views of a test clip, over which probabilities are averaged: samplings shifted in time, times
+    # 1 (the whole frame), 2 (and its mirror image) or 3 (crops left, centre, right).
+    config.evaluation.temporal_views = 1
+    config.evaluation.spatial_views = 1
     # Frame orders in which the test split is judged once more, as controls: "shuffled", "reversed",
     # "single", comma-separated.
     config.evaluation.controls = ""

@@ -13,6 +13,7 @@ _PUBLIC = {
     "ClipBuilder": "builder",
     "ClipEntry": "entries",
     "dynamic_sampling": "sampling",
+    "make_samplers": "sampling",
     "AugmentConfig": "augment",
     "to_clips": "augment",
     "train_batches": "pipeline",

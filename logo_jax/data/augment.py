@@ -112,11 +112,13 @@ def to_clips(
 
     In training each clip is cropped, resized to `image_size` with an antialiased linear filter,
     flipped, and its brightness and contrast are scaled, all as its numbers in the batch say; at
-    test time the whole frame is resized. Then `(pixel / 255 - mean) / std`.
+    test time the whole frame is resized, or the view that the batch has. Then
+    `(pixel / 255 - mean) / std`.
 
     Args:
         batch: `frames` uint8 [B T S S 3]; in training also `crop` [B 4], `flip` [B],
-            `brightness` [B] and `contrast` [B], see `draw`.
+            `brightness` [B] and `contrast` [B], see `draw`; at test time `crop` and `flip` where
+            a spatial view is shown.
         image_size: height and width of the output.
         mean: of red, green and blue, on a scale of 0 to 1.
         std: likewise.
@@ -126,17 +128,18 @@ def to_clips(
     frames = jnp.asarray(batch["frames"])
     num_clips, _, size = frames.shape[:3]
     clips = frames.astype(jnp.float32) / 255
-    if train:
+    if train or "crop" in batch:
         y0, x0, height, width = jnp.asarray(batch["crop"], jnp.float32).T
         rows = resize_weights(y0, height, size, image_size)
         columns = resize_weights(x0, width, size, image_size)
         flip = jnp.asarray(batch["flip"])[:, None, None]
         columns = jnp.where(flip, columns[:, ::-1], columns)
         clips = _resample(clips, rows, columns)
-        clips = _jitter(clips, jnp.asarray(batch["brightness"]), jnp.asarray(batch["contrast"]))
     elif size != image_size:
         whole = resize_weights(jnp.zeros(num_clips), jnp.ones(num_clips), size, image_size)
         clips = _resample(clips, whole, whole)
+    if train:
+        clips = _jitter(clips, jnp.asarray(batch["brightness"]), jnp.asarray(batch["contrast"]))
     clips = (clips - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
     return clips.astype(dtype)
 

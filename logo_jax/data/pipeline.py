@@ -9,7 +9,7 @@ With worker processes, a script needs the usual `if __name__ == "__main__":` gua
 
 import dataclasses
 import functools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import cv2
@@ -21,11 +21,10 @@ from jaxtyping import Int
 from logo_jax.common.errors import UserError
 from logo_jax.data import augment as augmentation
 from logo_jax.data.decode import decode_frames
+from logo_jax.data.interpolation import mix
+from logo_jax.data.sampling import Sampler
 
 FRAME_ORDERS = ("natural", "shuffled", "reversed", "single")
-
-# Chooses frames: (number of frames in the clip, rng=generator or None) -> indices [T].
-Sampler = Callable[..., np.ndarray]
 
 
 @runtime_checkable
@@ -74,7 +73,8 @@ def train_batches(
         batch_size: clips of a global batch; a multiple of `process_count`.
         total_steps: number of global batches of the whole run.
         seed: of order, sampling and augmentation.
-        sampler: called as `sampler(num_frames, rng=generator)` for the frames of a clip.
+        sampler: called as `sampler(num_frames, rng=generator)` for the frames of a clip: gives
+            indices [T] of frames, or weights [T, num_frames] with which all are mixed.
         frame_size: S, height and width to which frames are decoded.
         augment: what to draw for each clip.
         start_step: global batches that an earlier run has taken.
@@ -111,7 +111,7 @@ def eval_batches(
     rows: Int[np.ndarray, " N"],
     *,
     batch_size: int,
-    sampler: Sampler,
+    sampler: Sampler | Sequence[Sampler],
     frame_size: int,
     num_workers: int = 0,
     frame_order: str = "natural",
@@ -123,7 +123,8 @@ def eval_batches(
 
     All hosts yield the same number of batches of the same size. The last is filled up with
     padding: `mask` 0, `row` -1, black frames. Arguments as for `train_batches`; the sampler is
-    called with `rng=None`, and `seed` serves `frame_order="shuffled"` only.
+    called with `rng=None`, and `seed` serves `frame_order="shuffled"` only. With a list of
+    samplers, one for each temporal view, each batch comes once for each of them before the next.
 
     Yields:
         `frames` uint8 [b T S S 3], `label` int32 [b], `row` int32 [b], `mask` float32 [b].
@@ -131,14 +132,17 @@ def eval_batches(
     Raises:
         UserError: a frame cannot be decoded (names clip and frame), or an argument is wrong.
     """
+    samplers = sampler if isinstance(sampler, Sequence) else [sampler]
+    order = _checked_order(frame_order)
     batches = _EvalBatches(
-        reader=_Reader(prepared, sampler, frame_size, _checked_order(frame_order)),
+        readers=[_Reader(prepared, view, frame_size, order) for view in samplers],
         rows=_checked_rows(rows),
         batch_size=batch_size,
         host_rows=_host_rows(batch_size, process_index, process_count),
         seed=seed,
     )
-    return _iterate(batches, range(-(-len(rows) // batch_size)), num_workers)
+    steps = range(-(-len(rows) // batch_size) * len(samplers))
+    return _iterate(batches, steps, num_workers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,30 +158,37 @@ class _Reader:
         self, row: int, sampling: np.random.Generator | None, shuffling: np.random.Generator
     ) -> dict[str, np.ndarray]:
         clip = self.prepared[row]
-        indices = self.sampler(clip["num_frames"], rng=sampling)
+        chosen = self.sampler(clip["num_frames"], rng=sampling)  # indices [T] or weights [T, n]
         if self.frame_order == "single":
-            indices = np.full_like(indices, clip["num_frames"] // 2)
+            chosen = np.full(len(chosen), clip["num_frames"] // 2)
         elif self.frame_order == "reversed":
-            indices = indices[::-1]
+            chosen = chosen[::-1]
         elif self.frame_order == "shuffled":
-            indices = shuffling.permutation(indices)
-        wanted, inverse = np.unique(indices, return_inverse=True)
-        decoded = [self._decode(clip, int(index)) for index in wanted]
+            chosen = shuffling.permutation(chosen)
+        if chosen.ndim == 1:
+            wanted, inverse = np.unique(chosen, return_inverse=True)
+            frames = self._decode(clip, wanted)[inverse]
+        else:
+            wanted = np.flatnonzero(chosen.any(0))
+            frames = mix(self._decode(clip, wanted), chosen[:, wanted])
         return {
-            "frames": np.concatenate(decoded)[inverse],  # [T S S 3]
+            "frames": frames,  # [T S S 3]
             "label": np.array(clip["label"], np.int32),
             "row": np.array(row, np.int32),
             "mask": np.array(1, np.float32),
         }
 
-    def _decode(self, clip: dict[str, Any], index: int) -> np.ndarray:
-        try:
-            return decode_frames([clip["frames"][index]], self.frame_size)
-        except UserError as error:
-            raise UserError(
-                f"Frame {index} of clip {clip['clip_id']} cannot be decoded: {error}. "
-                f"{self.prepared.mend}"
-            ) from error
+    def _decode(self, clip: dict[str, Any], indices: np.ndarray) -> np.ndarray:
+        frames = np.empty((len(indices), self.frame_size, self.frame_size, 3), np.uint8)
+        for place, index in enumerate(indices):
+            try:
+                frames[place] = decode_frames([clip["frames"][index]], self.frame_size)[0]
+            except UserError as error:
+                raise UserError(
+                    f"Frame {index} of clip {clip['clip_id']} cannot be decoded: {error}. "
+                    f"{self.prepared.mend}"
+                ) from error
+        return frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,24 +238,26 @@ class _TrainBatches:
 
 @dataclasses.dataclass(frozen=True)
 class _EvalBatches:
-    reader: _Reader
+    readers: list[_Reader]  # one for each temporal view
     rows: np.ndarray
     batch_size: int
     host_rows: range
     seed: int
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
-        places = [int(step) * self.batch_size + position for position in self.host_rows]
-        clips = [self._clip(int(self.rows[place])) for place in places if place < len(self.rows)]
+        number, view = divmod(int(step), len(self.readers))
+        places = [number * self.batch_size + position for position in self.host_rows]
+        rows = [int(self.rows[place]) for place in places if place < len(self.rows)]
+        clips = [self._clip(view, row) for row in rows]
         # A host may have nothing but padding; its shape is that of any clip.
-        like = clips[0] if clips else self._clip(int(self.rows[0]))
+        like = clips[0] if clips else self._clip(view, int(self.rows[0]))
         padding = {name: np.zeros_like(value) for name, value in like.items()}
         padding["row"] = np.array(-1, np.int32)
         return _stack(clips + [padding] * (len(places) - len(clips)))
 
-    def _clip(self, row: int) -> dict[str, np.ndarray]:
+    def _clip(self, view: int, row: int) -> dict[str, np.ndarray]:
         shuffling = np.random.default_rng((self.seed, 0, row, _SHUFFLING))
-        return self.reader(row, None, shuffling)
+        return self.readers[view](row, None, shuffling)
 
 
 def _stack(clips: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -16,6 +16,8 @@ from ml_collections import ConfigDict
 
 from logo_jax.common.errors import UserError, pick, suggest
 from logo_jax.common.files import write_json
+from logo_jax.data.sampling import make_samplers
+from logo_jax.data.views import spatial_views
 from logo_jax.training.objective import Objective
 
 RECORD = "config.json"
@@ -31,6 +33,8 @@ FREE_FIELDS = (
     "data.num_workers",
     "evaluation.batch_size",
     "evaluation.controls",
+    "evaluation.temporal_views",  # the selection of checkpoints sees one view
+    "evaluation.spatial_views",
     "model.pretrained",  # read at step 0 only
     "init_from",
     "init_class_map",
@@ -113,15 +117,21 @@ def check(config: ConfigDict) -> None:
         "select_every_epochs",
         "data.segments",
         "data.duration",
+        "data.stride",
         "data.frame_size",
         "input.image_size",
         "evaluation.batch_size",
+        "evaluation.temporal_views",
     ):
         if _field(config, field) < 1:
             raise UserError(f"config.{field}={_field(config, field)}: it must be at least 1.")
     for field in ("max_steps", "data.fold", "data.num_workers", "seed"):
         if _field(config, field) < 0:
             raise UserError(f"config.{field}={_field(config, field)}: it cannot be negative.")
+    data = config.data
+    views = config.evaluation.temporal_views
+    make_samplers(data.sampling, data.segments, data.duration, data.short, data.stride, views)
+    spatial_views(config.evaluation.spatial_views, config.evaluation.batch_size)
     if not 0 <= config.data.val_fraction < 1:
         raise UserError(
             f"config.data.val_fraction={config.data.val_fraction}: it is a share of the training "

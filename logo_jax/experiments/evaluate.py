@@ -95,6 +95,7 @@ def write_results(
         "checkpoint": str(checkpoint),
         "step": meta["step"],
         "train_clips": len(splits.train),
+        "dropped_clips": splits.dropped,
         "data": {
             "name": prepared.name,
             "config": prepared.config,
@@ -120,6 +121,14 @@ def write_results(
         for name, words in CONTROL_WORDS.items():
             if name in numbers:
                 print(f"{words}: {numbers[name]:.4f}")
+        if splits.dropped_sentence():
+            print(splits.dropped_sentence())
+        views = config.evaluation
+        if views.temporal_views * views.spatial_views > 1:
+            print(
+                f"probabilities averaged over {views.temporal_views} temporal x "
+                f"{views.spatial_views} spatial views"
+            )
         print(f"part: {part}; {selection_sentence(config, len(splits.train))}; step {meta['step']}")
         print(f"results: {output / 'results.json'}, predictions.csv, confusion.png")
     return results

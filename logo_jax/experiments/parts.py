@@ -17,7 +17,8 @@ from logo_jax.common.progress import track
 from logo_jax.data.augment import AugmentConfig, to_clips
 from logo_jax.data.pipeline import ClipSource, eval_batches
 from logo_jax.data.prepared import PreparedSet, cut_validation, load
-from logo_jax.data.sampling import dynamic_sampling
+from logo_jax.data.sampling import Sampler, make_samplers
+from logo_jax.data.views import spatial_views
 from logo_jax.models import build
 from logo_jax.training.objective import Objective
 from logo_jax.training.optimizer import make_optimizer
@@ -27,12 +28,17 @@ from logo_jax.training.step import Prepare, make_eval_step
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """The prepared set of a run and the rows of its parts; a part without clips is empty."""
+    """The prepared set of a run and the rows of its parts; a part without clips is empty.
+
+    `dropped` says how many clips of each part are left out as shorter than `shortest` frames.
+    """
 
     prepared: PreparedSet
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
+    shortest: int
+    dropped: dict[str, int]
 
     def rows(self, part: str) -> np.ndarray:
         """Rows of "train", "val" or "test".
@@ -42,9 +48,24 @@ class Splits:
         """
         rows = {"train": self.train, "val": self.val, "test": self.test}[part]
         if not len(rows):
-            mend = " Set config.data.val_fraction to cut one." if part == "val" else ""
+            mend = ""
+            if self.dropped[part]:
+                mend = f" {self.dropped_sentence()}"
+            elif part == "val":
+                mend = " Set config.data.val_fraction to cut one."
             raise UserError(f'{self.prepared.name} has no clips in the part "{part}".{mend}')
         return rows
+
+    def dropped_sentence(self) -> str:
+        """What was left out and what that means; empty where nothing was."""
+        if not any(self.dropped.values()):
+            return ""
+        counts = ", ".join(f"{number:,} {part}" for part, number in self.dropped.items())
+        return (
+            f"CLIPS LEFT OUT (config.data.short=drop), shorter than {self.shortest} frames: "
+            f"{counts} clips. Results on what remains are not comparable with results on the whole "
+            "test set."
+        )
 
     def __str__(self) -> str:
         counts = f"{len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test clips"
@@ -76,7 +97,10 @@ def open_splits(config: ConfigDict) -> Splits:
         rows["train"], rows["val"] = cut_validation(
             prepared, rows["train"], config.data.val_fraction, config.seed
         )
-    return Splits(prepared, **rows)
+    shortest = clip_shape(config)[0] if config.data.short == "drop" else 1
+    kept = {part: found[prepared.num_frames[found] >= shortest] for part, found in rows.items()}
+    dropped = {part: len(found) - len(kept[part]) for part, found in rows.items()}
+    return Splits(prepared, kept["train"], kept["val"], kept["test"], shortest, dropped)
 
 
 def clip_shape(config: ConfigDict) -> tuple[int, int, int, int]:
@@ -95,14 +119,17 @@ def build_model(config: ConfigDict, num_classes: int) -> nn.Module:
     return build(config.model.name, num_classes, **options)
 
 
-def sampler(config: ConfigDict) -> functools.partial:
-    """The function that picks the frames of a clip, of its number of frames and a random stream."""
-    return functools.partial(
-        dynamic_sampling,
-        segments=config.data.segments,
-        duration=config.data.duration,
-        short=config.data.short,
+def samplers(config: ConfigDict, views: int = 1) -> list[Sampler]:
+    """The functions that choose the frames of a clip, one for each of so many temporal views."""
+    data = config.data
+    return make_samplers(
+        data.sampling, data.segments, data.duration, data.short, data.stride, views
     )
+
+
+def sampler(config: ConfigDict) -> Sampler:
+    """The function that chooses the frames of a clip, of its length and a random stream."""
+    return samplers(config)[0]
 
 
 def augmentation(config: ConfigDict) -> AugmentConfig:
@@ -181,19 +208,34 @@ class Judge:
         )
 
     def probabilities(
-        self, variables: dict, clips: ClipSource, rows: np.ndarray, frame_order: str = ""
+        self,
+        variables: dict,
+        clips: ClipSource,
+        rows: np.ndarray,
+        frame_order: str = "",
+        one_view: bool = False,
     ) -> np.ndarray:
         """Softmax of the logits, float32 [N, C], of the clips of `rows` [N], in that order.
 
-        The order of the frames is `frame_order`, or that of the training where it is "".
+        It is averaged over the views of the config: temporal times spatial ones. With `one_view`
+        the frames are those of a single temporal view, whole. The order of the frames is
+        `frame_order`, or that of the training where it is "".
         """
         frame_order = frame_order or self.config.data.frame_order
-        size = self.config.evaluation.batch_size
+        views = self.config.evaluation
+        size = views.batch_size
+        in_time = samplers(self.config, 1 if one_view else views.temporal_views)
+        in_space = [
+            to_devices(view, self.mesh)
+            for view in spatial_views(
+                1 if one_view else views.spatial_views, size // jax.process_count()
+            )
+        ]
         batches = eval_batches(
             clips,
             rows,
             batch_size=size,
-            sampler=sampler(self.config),
+            sampler=in_time,
             frame_size=self.config.data.frame_size,
             num_workers=self.config.data.num_workers,
             frame_order=frame_order,
@@ -203,10 +245,16 @@ class Judge:
         )
         name = "evaluation" if frame_order == "natural" else f"evaluation, frames {frame_order}"
         found = [
-            np.asarray(self.step(variables["params"], variables["batch_stats"], batch))
+            np.asarray(self.step(variables["params"], variables["batch_stats"], batch | view))
             for batch in (
                 to_devices(host_batch, self.mesh)
-                for host_batch in track(batches, math.ceil(len(rows) / size), name, "batches")
+                for host_batch in track(
+                    batches, math.ceil(len(rows) / size) * len(in_time), name, "batches"
+                )
             )
+            for view in in_space
         ]
-        return np.concatenate(found)[: len(rows)]  # the last batch is padded
+        # Batches of all views follow each other: [batches, views, B, C].
+        stacked = np.stack(found).reshape(-1, len(in_time) * len(in_space), *found[0].shape)
+        averages = stacked.mean(1, dtype=np.float64).astype(np.float32)
+        return np.concatenate(averages)[: len(rows)]  # the last batch is padded

@@ -6,12 +6,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from logo_jax.common.errors import UserError
 from logo_jax.common.files import make_folder
 from logo_jax.data.frames import ClipFiles
 from logo_jax.data.lists import find_clips
 from logo_jax.evaluation import report
 from logo_jax.experiments.evaluate import resolve
-from logo_jax.experiments.parts import Judge
+from logo_jax.experiments.parts import Judge, clip_shape
 from logo_jax.training.checkpoint import load_variables, read_meta
 
 
@@ -22,10 +23,16 @@ def predict(config: ConfigDict, workdir: Path, checkpoint: str, source: str, out
         checkpoint: as in `evaluate`.
         source: a folder of frames, a folder of such folders, or a list file.
         output: folder for predictions.csv.
+
+    Raises:
+        UserError: the checkpoint or the source cannot be used, or `config.data.short` is "drop" and
+            every clip is too short; too short clips among others are left out, and named.
     """
     path = resolve(config, workdir, checkpoint)
     classes = read_meta(path)["classes"]
     found = find_clips(source)
+    if config.data.short == "drop":
+        found = _long_enough(found, clip_shape(config)[0])
     clips = ClipFiles(found)
     judge = Judge(config, classes)
     variables = load_variables(path, like=judge.abstract_variables())
@@ -37,3 +44,18 @@ def predict(config: ConfigDict, workdir: Path, checkpoint: str, source: str, out
             print(f"{clip_id}: {classes[int(row.argmax())]} ({row.max():.2f})")
         print(f"{len(found):,} clips: {target}")
     return target
+
+
+def _long_enough(
+    found: list[tuple[str, list[Path]]], shortest: int
+) -> list[tuple[str, list[Path]]]:
+    short = [name for name, frames in found if len(frames) < shortest]
+    if short:
+        which = f"shorter than {shortest} frames (config.data.short=drop): {', '.join(short[:10])}"
+        which += f" and {len(short) - 10:,} more" if len(short) > 10 else ""
+        if len(short) == len(found):
+            raise UserError(
+                f"All {len(found):,} clips are {which}. Set config.data.short to pad_last."
+            )
+        print(f"{len(short):,} CLIPS LEFT OUT, {which}")
+    return [clip for clip in found if len(clip[1]) >= shortest]

@@ -41,6 +41,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     splits = parts.open_splits(config)
     prepared, train_rows = splits.prepared, splits.rows("train")
     print(f"{splits}; {len(prepared.classes)} classes: {', '.join(prepared.classes)}")
+    if splits.dropped_sentence():
+        print(splits.dropped_sentence())
     judge = parts.Judge(config, prepared.classes)
     model, mesh = judge.model, judge.mesh
     check_batch_size(config.batch_size, mesh, "config.batch_size")
@@ -77,7 +79,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     def evaluate(current: TrainState) -> dict[str, float]:
         rows = selection_rows
         variables = {"params": current.params, "batch_stats": current.batch_stats}
-        found = judge.probabilities(variables, prepared, rows).argmax(-1)
+        found = judge.probabilities(variables, prepared, rows, one_view=True).argmax(-1)
         confusion = metrics.confusion_matrix(prepared.labels[rows], found, len(prepared.classes))
         return {"war": metrics.war(confusion), "uar": metrics.uar(confusion)}
 
