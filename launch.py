@@ -24,6 +24,8 @@ CHECKPOINT = flags.DEFINE_string(
 )
 SPLIT = flags.DEFINE_enum("split", "test", ("train", "val", "test"), "What evaluate judges on.")
 INPUT = flags.DEFINE_string("input", None, "For predict: folder of frames, of folders, or a list.")
+SWEEP = flags.DEFINE_multi_string("sweep", [], "Train every value: model.num_blocks=1,2,4.")
+SEEDS = flags.DEFINE_integer("seeds", 0, "Train with so many seeds, from config.seed on.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder of the results; default: in the workdir.")
 
 
@@ -49,7 +51,11 @@ def main(argv: list[str]) -> None:
         raise UserError("Give --config=configs/<file>.py (or, to evaluate or predict, --workdir).")
     configs.check(config)
     output = OUTPUT.value and Path(OUTPUT.value)
-    if MODE.value == "train":
+    if MODE.value == "train" and (SWEEP.value or SEEDS.value):
+        from logo_jax.experiments.sweep import sweep
+
+        sweep(config, workdir, SWEEP.value, SEEDS.value or 1)
+    elif MODE.value == "train":
         from logo_jax.experiments.train import train
 
         train(config, workdir)

@@ -6,6 +6,7 @@ A command-line override names a field below; a name that does not stand here is 
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from logo_jax.common.errors import UserError
 
@@ -95,36 +96,65 @@ def get_config() -> ConfigDict:
     config.input.mean = (0.0, 0.0, 0.0)
     config.input.std = (1.0, 1.0, 1.0)
 
-    # System and its options: `logo_jax.models.build(name, num_classes, **options)`.
+    # System and its options: `logo_jax.models.build(name, num_classes, **options)`. An option that
+    # is not set (None) has the system's own default, the size of its paper (docs/models.md, and
+    # `python -m logo_jax.models`); one that the system does not have is an error when set.
     config.model = ConfigDict()
     config.model.name = "logo_former"
-    # File with weights of the backbone, or "none" = from scratch.
+    # File with weights of the backbone or of the whole system, or "none" = from scratch.
     config.model.pretrained = "none"
     # Type of activations, "float32" or "bfloat16"; parameters and statistics stay float32.
     config.model.dtype = "float32"
-    # Attention scheme of the blocks: "local_global", "local", "global" or "full".
-    config.model.attention = "local_global"
-    # ResNet-18 through this stage (1 to 4), with so many channels in its first stage.
-    config.model.stage = 4
-    config.model.width = 64
-    # Width of tokens and of the MLP, number of heads and of blocks.
-    config.model.dim = 512
-    config.model.mlp_dim = 1024
-    config.model.num_heads = 8
-    config.model.num_blocks = 4
-    # Frames x rows x columns of tokens of one attention window; pad the grid if it does not fit.
-    config.model.window = (4, 2, 2)
-    config.model.pad_windows = False
-    # Pooling of keys and values per window: "weighted", "average", "max" or "conv".
-    config.model.pool = "weighted"
-    # Layer norm before the head; output projection of the global attention.
-    config.model.final_norm = False
-    config.model.global_out_proj = False
-    # Probabilities of dropout, and of skipping a residual branch.
-    config.model.dropout = 0.0
-    config.model.drop_path = 0.0
     # Batch norm uses its running statistics in training too, and leaves them as they are.
-    config.model.freeze_bn = False
+    config.model.freeze_bn = placeholder(bool)
+    # Channels of the first stage of a CNN.
+    config.model.width = placeholder(int)
+    # Probabilities of dropout, and of skipping a residual branch.
+    config.model.dropout = placeholder(float)
+    config.model.drop_path = placeholder(float)
+
+    # Of logo_former and the other token models. Attention scheme of the blocks: "local_global",
+    # "local", "global", "full", "spatial", "divided", "factorized" or "mixing".
+    config.model.attention = placeholder(str)
+    # Form of the attention products: "xla", "chunked" (less memory) or "cudnn" (fused, GPU).
+    config.model.attention_impl = placeholder(str)
+    # "resnet18" through this stage (1 to 4), or "patch": patches of tubelet x patch_size².
+    config.model.backbone = placeholder(str)
+    config.model.stage = placeholder(int)
+    config.model.patch_size = placeholder(int)
+    config.model.tubelet = placeholder(int)
+    # Width of tokens and of the MLP, number of heads and of blocks.
+    config.model.dim = placeholder(int)
+    config.model.mlp_dim = placeholder(int)
+    config.model.num_heads = placeholder(int)
+    config.model.num_blocks = placeholder(int)
+    # Frames x rows x columns of tokens of one attention window; pad the grid if it does not fit;
+    # move the windows of every second block by half a window.
+    config.model.window = placeholder(tuple)
+    config.model.pad_windows = placeholder(bool)
+    config.model.shift_windows = placeholder(bool)
+    # Pooling of keys and values per window: "weighted", "average", "max" or "conv".
+    config.model.pool = placeholder(str)
+    # Local and global attention side by side instead of one after the other.
+    config.model.parallel = placeholder(bool)
+    # Mixing: 1/n of the channels of keys and values come from either neighbouring frame.
+    config.model.mixing_share = placeholder(int)
+    # Layer norm before the head; output projection of the global attention.
+    config.model.final_norm = placeholder(bool)
+    config.model.global_out_proj = placeholder(bool)
+
+    # Of former_dfer: blocks of its S-Former and T-Former.
+    config.model.spatial_depth = placeholder(int)
+    config.model.temporal_depth = placeholder(int)
+    # Of resnet18_lstm, resnet18_gru, vgg13_lstm (and backbone: "resnet18" or "vgg13").
+    config.model.cell = placeholder(str)
+    config.model.hidden_size = placeholder(int)
+    config.model.num_layers = placeholder(int)
+    config.model.bidirectional = placeholder(bool)
+    # Of r3d_18, r2plus1d_18 and mc3_18, which are "3d", "2plus1d" and "mixed" of one module.
+    config.model.convolution = placeholder(str)
+    # Of m3dfel: instances into which a clip is cut.
+    config.model.num_instances = placeholder(int)
 
     config.loss = ConfigDict()
     # Weights of the losses that are added up; one of weight 0 is not computed. Of the logits: cross

@@ -111,12 +111,16 @@ def clip_shape(config: ConfigDict) -> tuple[int, int, int, int]:
 
 def build_model(config: ConfigDict, num_classes: int) -> nn.Module:
     """Build the model of a config; raises UserError for options that it does not have."""
-    options = {
+    return build(config.model.name, num_classes, **model_options(config))
+
+
+def model_options(config: ConfigDict) -> dict[str, Any]:
+    """The options of the system that a config sets; the others have the system's defaults."""
+    return {
         name: value
         for name, value in config.model.to_dict().items()
-        if name not in ("name", "pretrained")
+        if name not in ("name", "pretrained") and value is not None
     }
-    return build(config.model.name, num_classes, **options)
 
 
 def samplers(config: ConfigDict, views: int = 1) -> list[Sampler]:

@@ -156,9 +156,9 @@ def _starting_point(config: ConfigDict, variables: dict, classes: tuple[str, ...
         )
         print(transfer)
     elif config.model.pretrained != "none":
-        from logo_jax.models.pretrained import load_backbone
+        from logo_jax.models.pretrained import load_into
 
-        variables, report = load_backbone(config.model.pretrained, variables)
+        variables, report = load_into(config.model.pretrained, variables, config.model.name)
         print(report)
     return variables
 
@@ -167,8 +167,9 @@ def _describe(
     config: ConfigDict, workdir: Path, total_steps: int, clips: int, variables: dict
 ) -> None:
     size = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    options = ", ".join(f"{name}={value}" for name, value in parts.model_options(config).items())
     print(
-        f"{config.model.name}, {config.model.attention}, {size / 1e6:.2f} M parameters, on "
+        f"{config.model.name} ({options}), {size / 1e6:.2f} M parameters, on "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}\n"
         f"{total_steps} steps of {config.batch_size} clips; input scaled by mean "
         f"{tuple(config.input.mean)} and std {tuple(config.input.std)}\n"

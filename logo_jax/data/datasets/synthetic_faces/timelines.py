@@ -254,7 +254,7 @@ def _bump(start: float, end: float) -> tuple[float, float, float, float]:
 
 
 def order_blind_ceiling(
-    proportions: Mapping[str, float] | Sequence[float] | None = None,
+    proportions: Mapping[str, float] | Sequence[float] | np.ndarray | None = None,
 ) -> tuple[float, float]:
     """Return the highest (WAR, UAR) that a model blind to the order of frames can reach.
 

@@ -1,0 +1,155 @@
+"""`--sweep=field=a,b,c --seeds=3`: every combination trained and judged, one line each in a CSV.
+
+    python launch.py --config=configs/wild.py --sweep=model.num_blocks=1,2,4 --seeds=3
+
+Each run has a folder of its own in the workdir and resumes there; one that is finished is only
+read. So an interrupted sweep goes on where it stopped, and a longer one keeps what is there.
+"""
+
+import ast
+import copy
+import csv
+import io
+import itertools
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from logo_jax.common.errors import UserError, suggest
+from logo_jax.common.files import atomic_writer, make_folder
+from logo_jax.experiments import config as configs
+from logo_jax.experiments.train import train
+
+Setting = tuple[str, Any]
+
+
+def sweep(config: ConfigDict, workdir: Path, fields: Sequence[str], seeds: int) -> None:
+    """Train and judge every combination of the values, with each seed; write `sweep.csv`.
+
+    Args:
+        fields: "field=value,value,...", as `model.num_blocks=1,2,4`; several are combined.
+        seeds: number of seeds: `config.seed` and those after it.
+
+    Raises:
+        UserError: an unknown field, a value of another type, or runs that could not be done (they
+            stand in the CSV with their error; the others are finished first).
+        Interrupted: the run that was going on is saved; the same command goes on there.
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds={seeds}: give the number of seeds, at least 1.")
+    axes = [parse_field(config, text) for text in fields]
+    combinations = list(itertools.product(*axes, range(config.seed, config.seed + seeds)))
+    for *settings, seed in combinations:  # what no run can use is an error now, not hours later
+        configs.check(_with(config, settings, seed))
+    make_folder(workdir)
+    rows: list[dict[str, Any]] = []
+    for number, (*settings, seed) in enumerate(combinations, 1):
+        name = "-".join([*(f"{field}={value}" for field, value in settings), f"seed={seed}"])
+        name = name.replace("/", "_").replace(" ", "")
+        print(f"sweep, run {number} of {len(combinations)}: {name}", flush=True)
+        row = {**dict(settings), "seed": seed, "workdir": name}
+        rows.append(row | _run(config, settings, seed, workdir / name))
+        _write(workdir / "sweep.csv", rows)
+    print(f"sweep: {len(rows)} runs in {workdir / 'sweep.csv'}")
+    failed = [row["workdir"] for row in rows if row["error"]]
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(rows)} runs failed ({', '.join(failed)}): the column error of "
+            f"{workdir / 'sweep.csv'} says why."
+        )
+
+
+def parse_field(config: ConfigDict, text: str) -> list[Setting]:
+    """Parse "field=value,value" into settings, each of which `config` would take.
+
+    Raises:
+        UserError: no such field, no value, or one of another type.
+    """
+    field, equals, values = text.partition("=")
+    field = field.removeprefix("config.")
+    known = [name for name, _ in _leaves(config.to_dict())]
+    if not equals or not values:
+        raise UserError(f'--sweep="{text}": give field=value,value,... as model.num_blocks=1,2.')
+    if field not in known:
+        raise UserError(f'--sweep: the config has no field "{field}".{suggest(field, known)}')
+    settings = []
+    for value in _values(values):
+        try:
+            copy.deepcopy(config).update_from_flattened_dict({field: value})
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"--sweep: {field}={value!r} is of the wrong type ({error})."
+            ) from error
+        settings.append((field, value))
+    return settings
+
+
+def _values(text: str) -> list[Any]:
+    """Values between commas outside brackets: numbers, truth values, tuples, or plain text."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    values = []
+    for part in parts:
+        try:
+            values.append(ast.literal_eval(part))
+        except (ValueError, SyntaxError):
+            values.append(part)  # a name: no quotes are asked for
+    return values
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> list[Setting]:
+    found = []
+    for name, value in tree.items():
+        inner = _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else None
+        found += inner if inner is not None else [(f"{prefix}{name}", value)]
+    return found
+
+
+def _run(
+    config: ConfigDict, settings: Sequence[Setting], seed: int, workdir: Path
+) -> dict[str, Any]:
+    """The numbers of one run: read where it is finished, trained where it is not."""
+    config = _with(config, settings, seed)
+    found = workdir / "results.json"
+    start = time.perf_counter()
+    try:
+        if found.is_file():
+            configs.record(config, workdir)  # an error where the run had another config
+            results = json.loads(found.read_text(encoding="utf-8"))
+        else:
+            results = train(config, workdir)
+    except UserError as error:
+        print(f"error: {error}", flush=True)
+        return {"war": "", "uar": "", "step": "", "seconds": "", "error": str(error)}
+    return {
+        "war": results["test"]["war"],
+        "uar": results["test"]["uar"],
+        "step": results["step"],
+        # 0 for a run that was finished before; of a resumed one, the time since.
+        "seconds": round(time.perf_counter() - start, 1),
+        "error": "",
+    }
+
+
+def _with(config: ConfigDict, settings: Sequence[Setting], seed: int) -> ConfigDict:
+    config = copy.deepcopy(config)  # keeps the types of fields that are not set
+    config.update_from_flattened_dict({**dict(settings), "seed": seed})
+    return config
+
+
+def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_writer(path) as file:
+        file.write(table.getvalue())

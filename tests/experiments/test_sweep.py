@@ -1,0 +1,68 @@
+"""Sweeps: what the values mean, one CSV line a run, going on where it stopped."""
+
+import csv
+
+import pytest
+
+from configs import default
+from logo_jax.common.errors import UserError
+from logo_jax.experiments.sweep import parse_field, sweep
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("model.num_blocks=1,2,4", [1, 2, 4]),
+        ("config.optimizer.rho=0,0.05", [0, 0.05]),
+        ("model.window=(2,2,2),(4,2,2)", [(2, 2, 2), (4, 2, 2)]),
+        ("model.attention=full,local_global", ["full", "local_global"]),
+        ("model.pad_windows=True", [True]),
+        ("optimizer.base=adamw", ["adamw"]),
+    ],
+)
+def test_values(text, values):
+    field = text.partition("=")[0].removeprefix("config.")
+    assert parse_field(default.get_config(), text) == [(field, value) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model.num_blcks=1", r'no field "model.num_blcks". Did you mean "model.num_blocks"\?'),
+        ("model.num_blocks", "give field=value,value"),
+        ("model.num_blocks=", "give field=value,value"),
+        ("model.num_blocks=two", "model.num_blocks='two' is of the wrong type"),
+        ("batch_size=1.5", "batch_size=1.5 is of the wrong type"),
+    ],
+)
+def test_what_cannot_be_swept(text, message):
+    with pytest.raises(UserError, match=message):
+        parse_field(default.get_config(), text)
+
+
+def lines(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_a_sweep_writes_every_run_and_goes_on_where_it_stopped(config, tmp_path):
+    config.max_steps = 2
+    sweep(config, tmp_path / "s", ["model.attention=local_global,full"], 1)
+    first = lines(tmp_path / "s" / "sweep.csv")
+    assert [row["model.attention"] for row in first] == ["local_global", "full"]
+    assert all(0 <= float(row["war"]) <= 1 and not row["error"] for row in first)
+    assert all(float(row["seconds"]) > 0.5 for row in first)
+    with pytest.raises(UserError, match=r"2 of 6 runs failed \(model.attention=divded-seed=0"):
+        sweep(config, tmp_path / "s", ["model.attention=local_global,full,divded"], 2)
+    second = lines(tmp_path / "s" / "sweep.csv")
+    assert [(row["model.attention"], row["seed"]) for row in second] == [
+        (scheme, seed) for scheme in ("local_global", "full", "divded") for seed in "01"
+    ]
+    assert [second[0]["war"], second[2]["war"]] == [row["war"] for row in first]
+    assert float(second[0]["seconds"]) < 0.5  # was finished before
+    assert 'attention scheme "divded"' in second[4]["error"]
+    config.model.mlp_dim = 32
+    with pytest.raises(UserError, match="1 of 1 runs failed"):
+        sweep(config, tmp_path / "s", ["model.attention=full"], 1)
+    assert "another config" in lines(tmp_path / "s" / "sweep.csv")[0]["error"]
