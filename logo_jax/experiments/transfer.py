@@ -8,6 +8,7 @@ import numpy as np
 from flax import traverse_util
 
 from logo_jax.common.errors import UserError, suggest
+from logo_jax.models.positions import fit_positions
 from logo_jax.training.checkpoint import find_checkpoint, load_variables, read_meta
 
 HEAD = ("params", "head")
@@ -19,6 +20,7 @@ class Transfer:
 
     source: Path
     loaded: list[str]
+    resized: list[str]
     new: list[str]
     left_over: list[str]
     head: str
@@ -26,7 +28,8 @@ class Transfer:
     def __str__(self) -> str:
         return (
             f"started from {self.source}: {len(self.loaded)} tensors loaded; "
-            f"new: {', '.join(self.new) or 'none'}; "
+            + "".join(f"{line}; " for line in self.resized)
+            + f"new: {', '.join(self.new) or 'none'}; "
             f"left over: {', '.join(self.left_over) or 'none'}; head: {self.head}"
         )
 
@@ -50,7 +53,8 @@ def start_from(
     """
     checkpoint = find_checkpoint(path)
     old_classes = read_meta(checkpoint)["classes"]
-    old = traverse_util.flatten_dict(load_variables(checkpoint))
+    saved, resized = fit_positions(load_variables(checkpoint), variables)
+    old = traverse_util.flatten_dict(saved)
     new = traverse_util.flatten_dict(variables)
     columns = _columns(old_classes, classes, class_map)
 
@@ -78,6 +82,7 @@ def start_from(
     report = Transfer(
         source=checkpoint,
         loaded=_names(loaded),
+        resized=resized,
         new=_names(fresh),
         left_over=_names([name for name in old if name not in new and name[:2] != HEAD]),
         head=_head_report(columns, old_classes, classes),

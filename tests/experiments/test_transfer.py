@@ -78,6 +78,16 @@ def test_what_one_side_lacks_is_reported(config, run):
     assert any("norm" in name for name in report.new) and not report.left_over
 
 
+def test_positions_of_longer_and_larger_clips_are_interpolated(config, run):
+    config.data.segments, config.input.image_size = 4, 32
+    new, report = start_from(str(run), fresh(config, 3), ("calm", "joy", "rage"))
+    assert "time_position interpolated from (5, 1) to (9, 1)" in str(report)
+    old = load_variables(find_checkpoint(run))["params"]
+    first = new["params"]["time_position"][0, :2, 0]  # the class token's, and the first frame's
+    np.testing.assert_allclose(first, old["time_position"][0, :2, 0], rtol=1e-6)
+    assert new["params"]["space_position"].shape == (1, 1, 64, 16)
+
+
 def test_another_size_is_refused(config, run):
     config.model.dim = 32
     with pytest.raises(UserError, match="does not fit: .* has the shape"):
