@@ -155,7 +155,12 @@ def conv(
     dtype: jnp.dtype,
     name: str,
 ) -> nn.Conv:
-    """A convolution over frames, height and width, without bias, padded by kernel // 2."""
+    """A convolution over frames, height and width, without bias, padded by kernel // 2.
+
+    One operator for all devices. On CPU a training step of R3D-18 takes XLA about four times as
+    long as PyTorch; a third of that is the gradient by the input of the strided convolutions. That
+    by the clip itself, which training does not need, takes three times as long as the whole step.
+    """
     return nn.Conv(
         channels,
         kernel,
