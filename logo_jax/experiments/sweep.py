@@ -42,12 +42,16 @@ def sweep(config: ConfigDict, workdir: Path, fields: Sequence[str], seeds: int) 
     if seeds < 1:
         raise UserError(f"--seeds={seeds}: give the number of seeds, at least 1.")
     axes = [parse_field(config, text) for text in fields]
-    combinations = list(itertools.product(*axes, range(config.seed, config.seed + seeds)))
-    for *settings, seed in combinations:  # what no run can use is an error now, not hours later
+    combinations = [
+        (settings, seed)
+        for settings in itertools.product(*axes)
+        for seed in range(config.seed, config.seed + seeds)
+    ]
+    for settings, seed in combinations:  # what no run can use is an error now, not hours later
         configs.check(_with(config, settings, seed))
     make_folder(workdir)
     rows: list[dict[str, Any]] = []
-    for number, (*settings, seed) in enumerate(combinations, 1):
+    for number, (settings, seed) in enumerate(combinations, 1):
         name = "-".join([*(f"{field}={value}" for field, value in settings), f"seed={seed}"])
         name = name.replace("/", "_").replace(" ", "")
         print(f"sweep, run {number} of {len(combinations)}: {name}", flush=True)
