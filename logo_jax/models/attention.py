@@ -76,12 +76,13 @@ def _chunked_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Arra
         x = jnp.pad(x, ends, constant_values=x.dtype == bool)  # a query needs a key
         return jnp.moveaxis(x.reshape(*x.shape[:axis], -1, CHUNK, *x.shape[axis + 1 :]), axis, 0)
 
-    each_query = mask is not None and mask.shape[-2] > 1
-    chunks = (in_chunks(q, -3), in_chunks(mask, -2)) if each_query else (in_chunks(q, -3),)
+    chunks = [in_chunks(q, -3)]
+    if mask is not None:
+        chunks.append(in_chunks(jnp.broadcast_to(mask, (*mask.shape[:-2], n, mask.shape[-1])), -2))
 
     @jax.checkpoint  # else the gradient would hold the weights of all queries after all
-    def attend(chunk: tuple[Array, ...]) -> Array:
-        return _plain_attention(chunk[0], k, v, chunk[1] if each_query else mask)
+    def attend(chunk: list[Array]) -> Array:
+        return _plain_attention(chunk[0], k, v, chunk[1] if len(chunk) > 1 else None)
 
     mixed = jnp.moveaxis(jax.lax.map(attend, chunks), 0, -4)  # [*batch, chunks, CHUNK, heads, d]
     return mixed.reshape(*mixed.shape[:-4], -1, *mixed.shape[-2:])[..., :n, :, :]
@@ -97,8 +98,8 @@ def _cudnn_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
     if mask is not None:
         mask = jnp.broadcast_to(mask, (*batch, *mask.shape[-2:]))
         mask = mask.reshape(-1, 1, *mask.shape[-2:])
-    flat = [x.reshape(-1, *x.shape[-3:]) for x in (q, k, v)]
-    mixed = jax.nn.dot_product_attention(*flat, mask=mask, implementation="cudnn")
+    flat_q, flat_k, flat_v = (x.reshape(-1, *x.shape[-3:]) for x in (q, k, v))
+    mixed = jax.nn.dot_product_attention(flat_q, flat_k, flat_v, mask=mask, implementation="cudnn")
     return mixed.reshape(q.shape)
 
 
@@ -138,18 +139,18 @@ def local_attention(
     check_window(q.shape[1:4], window, pad)
     grid = q.shape[1:4]
     padded = tuple(size + extra for size, extra in zip(grid, padding(grid, window), strict=True))
-    shift = tuple(s if n > w else 0 for s, n, w in zip(shift, padded, window, strict=True))
+    moved = tuple(s if n > w else 0 for s, n, w in zip(shift, padded, window, strict=True))
 
     def move(x: Array, sign: int) -> Array:
-        return jnp.roll(x, [sign * s for s in shift], (1, 2, 3)) if any(shift) else x
+        return jnp.roll(x, [sign * s for s in moved], (1, 2, 3)) if any(moved) else x
 
     def cut(x: Array) -> Array:  # into shifted windows; tokens before the first come in the last
         return to_windows(move(pad_grid(x, window), -1), window)
 
     mask = None
-    if padded != grid or any(shift):
+    if padded != grid or any(moved):
         inside = cut(jnp.ones((1, *grid), bool))[0]  # [nW, fhw]
-        wrapped = [place < s for place, s in zip(jnp.indices(grid), shift, strict=True)]
+        wrapped = [place < s for place, s in zip(jnp.indices(grid), moved, strict=True)]
         part = sum(2**axis * flag for axis, flag in enumerate(wrapped))
         part = cut(part[None])[0]  # [nW, fhw]: which ends a token came around
         mask = (part[:, :, None] == part[:, None, :]) & inside[:, None, :]

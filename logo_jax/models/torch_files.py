@@ -119,7 +119,8 @@ def _read_legacy(path: Path) -> Any:
     """Read the format of PyTorch before 1.6: five pickles, then the storages in turn."""
     with _broken_bytes_are_said(path):
         data = path.read_bytes()
-        file, storages = io.BytesIO(data), {}
+        file = io.BytesIO(data)
+        storages: dict[str, np.ndarray] = {}
 
         def storage(key: str, dtype: np.dtype, count: int) -> np.ndarray:
             if not 0 <= count * dtype.itemsize <= len(data):

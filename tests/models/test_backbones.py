@@ -1,4 +1,4 @@
-"""Shapes and start of ResNet-18; its numbers are checked in test_parity.py."""
+"""ResNet-18: shapes, start, and the numbers of an independent PyTorch form."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,15 @@ import numpy as np
 import pytest
 
 from logo_jax.models.backbones import ResNet18, max_pool
+from logo_jax.models.systems import RESNET_NAMES
+from tests.models.parity import (
+    assert_gradients_equal,
+    assert_statistics_equal,
+    batch_norm_sizes,
+    jit,
+    load,
+    randomized,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +59,52 @@ def test_max_pool(size):
     expected = [[x[:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].max((1, 2)) for j in steps]
                 for i in steps]  # fmt: skip
     np.testing.assert_array_equal(found, jnp.stack([jnp.stack(row, 1) for row in expected], 1))
+
+
+def check_resnet(stage, width, images, train):
+    torch = pytest.importorskip("torch", reason="skipped: torch")
+    from tests.models.torch_resnet import TorchResNet18
+
+    model = ResNet18(stage, width)
+    variables = randomized(model, jnp.ones((1, 32, 32, 3)), train=False)
+    reference = TorchResNet18(stage, width)
+    load(reference, variables, RESNET_NAMES)
+    reference.train(train)
+    sizes = batch_norm_sizes(reference)
+    expected = reference(torch.tensor(images).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    weights = np.random.default_rng(2).normal(size=expected.shape)
+    (expected * torch.tensor(weights)).sum().backward()
+    stats = variables["batch_stats"]
+
+    def objective(params, stats, images, dtype):
+        model = ResNet18(stage, width, dtype)
+        y, new = model.apply(
+            {"params": params, "batch_stats": stats}, images, train=train, mutable=["batch_stats"]
+        )
+        return (y * weights).sum(), (y, new)
+
+    with jax.enable_x64(True):
+        grad = jit(jax.grad(objective, has_aux=True), static_argnums=3)
+        gradients, (y, new) = grad(variables["params"], stats, images, jnp.dtype(jnp.float64))
+        np.testing.assert_allclose(y, expected.detach(), rtol=0, atol=1e-8)
+        assert_gradients_equal(gradients, reference, RESNET_NAMES)
+        assert_statistics_equal(new["batch_stats"], stats, reference, sizes, RESNET_NAMES, train)
+
+    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), variables)
+    forward = jit(lambda v, x: model.apply(v, x, train=train, mutable=["batch_stats"])[0])
+    y = forward(single, images.astype(np.float32))
+    np.testing.assert_allclose(y, expected.detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["inference", "training"])
+def test_resnet18(train):
+    images = np.random.default_rng(1).normal(size=(3, 37, 50, 3))
+    check_resnet(stage=4, width=4, images=images, train=train)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("train", [False, True], ids=["inference", "training"])
+@pytest.mark.parametrize("stage", [1, 2, 3, 4])
+def test_resnet18_at_full_width(stage, train):
+    images = np.random.default_rng(1).normal(size=(3, 64, 72, 3))
+    check_resnet(stage=stage, width=64, images=images, train=train)

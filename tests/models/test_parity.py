@@ -5,22 +5,12 @@ attention under a mask, pooling is a strided convolution, frames are looped over
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from logo_jax.models import build
-from logo_jax.models.backbones import ResNet18
 from logo_jax.models.token_model import TORCH_NAMES
-from tests.models.parity import (
-    assert_gradients_equal,
-    assert_statistics_equal,
-    batch_norm_sizes,
-    check_system,
-    jit,
-    load,
-    randomized,
-)
+from tests.models.parity import check_system
 
 torch = pytest.importorskip("torch", reason="skipped: torch")
 nn, F = torch.nn, torch.nn.functional
@@ -255,54 +245,6 @@ class TorchTokenModel(nn.Module):
             tokens = getattr(self, f"block_{index}")(tokens, grid)
         features = tokens[:, :count].mean(1)
         return self.head(self.final_norm(features) if hasattr(self, "final_norm") else features)
-
-
-def check_resnet(stage, width, images, train):
-    from tests.models.torch_resnet import TorchResNet18
-
-    model = ResNet18(stage, width)
-    variables = randomized(model, jnp.ones((1, 32, 32, 3)), train=False)
-    reference = TorchResNet18(stage, width)
-    load(reference, variables, TORCH_NAMES)
-    reference.train(train)
-    sizes = batch_norm_sizes(reference)
-    expected = reference(torch.tensor(images).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    weights = np.random.default_rng(2).normal(size=expected.shape)
-    (expected * torch.tensor(weights)).sum().backward()
-    stats = variables["batch_stats"]
-
-    def objective(params, stats, images, dtype):
-        model = ResNet18(stage, width, dtype)
-        y, new = model.apply(
-            {"params": params, "batch_stats": stats}, images, train=train, mutable=["batch_stats"]
-        )
-        return (y * weights).sum(), (y, new)
-
-    with jax.enable_x64(True):
-        grad = jit(jax.grad(objective, has_aux=True), static_argnums=3)
-        gradients, (y, new) = grad(variables["params"], stats, images, jnp.dtype(jnp.float64))
-        np.testing.assert_allclose(y, expected.detach(), rtol=0, atol=1e-8)
-        assert_gradients_equal(gradients, reference, TORCH_NAMES)
-        assert_statistics_equal(new["batch_stats"], stats, reference, sizes, TORCH_NAMES, train)
-
-    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), variables)
-    forward = jit(lambda v, x: model.apply(v, x, train=train, mutable=["batch_stats"])[0])
-    y = forward(single, images.astype(np.float32))
-    np.testing.assert_allclose(y, expected.detach(), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("train", [False, True], ids=["inference", "training"])
-def test_resnet18(train):
-    images = np.random.default_rng(1).normal(size=(3, 37, 50, 3))
-    check_resnet(stage=4, width=4, images=images, train=train)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("train", [False, True], ids=["inference", "training"])
-@pytest.mark.parametrize("stage", [1, 2, 3, 4])
-def test_resnet18_at_full_width(stage, train):
-    images = np.random.default_rng(1).normal(size=(3, 64, 72, 3))
-    check_resnet(stage=stage, width=64, images=images, train=train)
 
 
 TINY = dict(stage=1, width=4, dim=8, mlp_dim=12, num_heads=2, num_blocks=2, window=(2, 2, 1))
