@@ -1,0 +1,189 @@
+"""Time and memory of attention modules on this machine.
+
+A time is the median over samples, each long enough for the clock; the samples of all points of a
+group are taken in turn, so that a drift of the machine hits all alike. The spread is the distance
+between the quartiles. Memory is what the compiler plans for the program: `temporary` without its
+arguments and results, `peak` with them. (The compiler's own `peak_memory_in_bytes` leaves the
+temporary arena out on CPU, so it is not used.)
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from logo_jax.models.blocks import SCHEMES
+from logo_jax.study.formulas import class_tokens
+from logo_jax.study.points import Point
+
+SHORTEST_SAMPLE = 0.01  # seconds
+Key = TypeVar("Key")
+
+
+class DoesNotFit(Exception):
+    """A program needs more memory than there is; the text says how much of how much."""
+
+
+def module_and_shapes(point: Point) -> tuple[nn.Module, tuple[Any, Any, Any]]:
+    """The attention module of a point, and the shapes of (variables, grid, class tokens)."""
+    module = SCHEMES[point.scheme](point.options)
+    dtype = point.options.dtype
+    count = class_tokens(point.scheme, point.grid[0])
+    grid = jax.ShapeDtypeStruct((point.batch, *point.grid, point.dim), dtype)
+    cls = jax.ShapeDtypeStruct((point.batch, count, point.dim), dtype)
+    variables = jax.eval_shape(
+        lambda grid, cls: module.init(jax.random.key(0), grid, cls, train=False), grid, cls
+    )
+    return module, (variables, grid, cls)
+
+
+def forward(module: nn.Module) -> Any:
+    """The function `(variables, grid, cls) -> (grid, cls)`."""
+    return lambda variables, grid, cls: module.apply(variables, grid, cls, train=False)
+
+
+def forward_backward(module: nn.Module) -> Any:
+    """Gradients by parameters and tokens of the sum of squares of what the module gives."""
+
+    def loss(variables: Any, grid: Any, cls: Any) -> Any:
+        out: Any = module.apply(variables, grid, cls, train=False)
+        return sum((jnp.square(x.astype(jnp.float32)).sum() for x in out), jnp.zeros(()))
+
+    return jax.grad(loss, (0, 1, 2))
+
+
+@dataclass
+class Program:
+    """A compiled function with arguments, ready to be timed.
+
+    Attributes:
+        compiled: takes `arguments`.
+        temporary: bytes beside arguments and results.
+        peak: bytes held while it runs, arguments and results included.
+        compiler_flops: the compiler's own estimate, for information (`count.py` says why it
+            differs from a count).
+    """
+
+    compiled: Any
+    arguments: tuple[Any, ...]
+    temporary: int
+    peak: int
+    compiler_flops: float
+
+    def run(self) -> None:
+        jax.block_until_ready(self.compiled(*self.arguments))
+
+
+def prepare(point: Point, backward: bool, limit: int | None) -> Program:
+    """Compile a point and make random arguments.
+
+    Args:
+        backward: forward + backward instead of forward.
+        limit: bytes that it may need; None = unknown, try it.
+
+    Raises:
+        DoesNotFit: more than `limit`, or the compiler or the allocator gave up.
+        UserError: the machine cannot compute this form.
+    """
+    module, shapes = module_and_shapes(point)
+    fn = forward_backward(module) if backward else forward(module)
+    try:
+        compiled = jax.jit(fn).lower(*shapes).compile()
+        memory = compiled.memory_analysis()
+        arguments, results, temporary = (
+            int(getattr(memory, f"{name}_size_in_bytes")) for name in ("argument", "output", "temp")
+        )
+        needed = arguments + results + temporary
+        if limit is not None and needed > limit:
+            raise DoesNotFit(f"needs {gib(needed)}, has {gib(limit)}")
+        flops = float((compiled.cost_analysis() or {}).get("flops", float("nan")))
+        program = Program(compiled, _random(shapes), temporary, needed, flops)
+        program.run()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
+            raise
+        raise DoesNotFit("ran out of memory") from error
+    return program
+
+
+def _random(shapes: Any) -> Any:
+    """Arrays of normal numbers with standard deviation 0.02 for parameters and 1 for tokens."""
+    random = np.random.default_rng(0)
+    variables, *tokens = shapes
+
+    def array(shape: Any, scale: float | int) -> Any:
+        return jnp.asarray(scale * random.standard_normal(shape.shape, np.float32), shape.dtype)
+
+    return (jax.tree.map(lambda s: array(s, 0.02), variables), *(array(s, 1) for s in tokens))
+
+
+def gib(count: float | int) -> str:
+    return f"{count / 2**30:.1f} GiB"
+
+
+def free_memory() -> int | None:
+    """Bytes that a program may use on the first device, None where the system does not say."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats["bytes_in_use"])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kib = next((line.split()[1] for line in lines if line.startswith("MemAvailable")), None)
+    return None if kib is None else int(kib) * 1024
+
+
+def time_in_turn(programs: Mapping[Key, Program], repeats: int) -> dict[Key, list[float]]:
+    """Seconds of one run of each program, `repeats` samples each, the programs in turn.
+
+    A short program is run several times for a sample. The order is reversed every second time.
+    """
+    runs = {}
+    for key, program in programs.items():
+        program.run()  # the first run after others is slower
+        start = time.perf_counter()
+        program.run()
+        seconds = time.perf_counter() - start
+        runs[key] = max(1, int(np.ceil(SHORTEST_SAMPLE / max(seconds, 1e-9))))
+    samples: dict[Key, list[float]] = {key: [] for key in programs}
+    order = list(programs)
+    for _ in range(repeats):
+        for key in order:
+            start = time.perf_counter()
+            for _ in range(runs[key]):
+                programs[key].run()
+            samples[key].append((time.perf_counter() - start) / runs[key])
+        order.reverse()
+    return samples
+
+
+def median_and_spread(samples: Sequence[float]) -> tuple[float, float]:
+    """The median, and the distance between the quartiles."""
+    low, middle, high = np.quantile(samples, [0.25, 0.5, 0.75])
+    return float(middle), float(high - low)
+
+
+def matmul_rate(dtype: str, longest: float = 0.1) -> float:
+    """Multiply-adds a second in products of square matrices, at the best of the sizes.
+
+    Sizes from 256 on are doubled until one product takes `longest` seconds.
+    """
+    best, size = 0.0, 256
+    while size <= 16384:
+        a = jnp.asarray(np.random.default_rng(0).standard_normal((size, size)), dtype)
+        product = jax.jit(jnp.matmul).lower(a, a).compile()
+        program = Program(product, (a, a), 0, 0, 0.0)
+        program.run()
+        seconds, _ = median_and_spread(time_in_turn({size: program}, 5)[size])
+        best = max(best, size**3 / seconds)
+        if seconds > longest:
+            break
+        size *= 2
+    return best

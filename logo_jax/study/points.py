@@ -1,0 +1,142 @@
+"""What a study compares: schemes x token grids x windows x dims x dtypes, one point each."""
+
+import itertools
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from logo_jax.common.errors import UserError, pick
+from logo_jax.models.attention import IMPLEMENTATIONS, Window, by, padding
+from logo_jax.models.blocks import SCHEMES
+from logo_jax.models.contract import compute_dtype
+from logo_jax.models.layers import AttentionOptions
+from logo_jax.study.formulas import Shape
+
+# Schemes that do not look at the window: one point serves all windows.
+WITHOUT_WINDOW = ("full", "spatial", "divided", "factorized", "mixing")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One attention module, to be counted and measured.
+
+    Attributes:
+        scheme: a name of `SCHEMES`.
+        impl: the form of the products, a name of `attention.IMPLEMENTATIONS`.
+        grid: tokens: frames, height, width.
+        window: in tokens; None for a scheme without windows.
+        dim: channels of a token.
+        num_heads: attention heads.
+        dtype: type of the computation.
+        batch: clips at a time.
+    """
+
+    scheme: str
+    impl: str
+    grid: Shape
+    window: Window | None
+    dim: int
+    num_heads: int = 8
+    dtype: str = "float32"
+    batch: int = 1
+
+    @property
+    def label(self) -> str:
+        """The name in tables and plots: the scheme, and the form where it is not the plain one."""
+        return self.scheme if self.impl == "xla" else f"{self.scheme}:{self.impl}"
+
+    @property
+    def options(self) -> AttentionOptions:
+        return AttentionOptions(
+            num_heads=self.num_heads,
+            attention_impl=self.impl,
+            window=self.window or AttentionOptions().window,
+            dtype=jnp.dtype(compute_dtype(self.dtype)),
+        )
+
+    def record(self) -> dict[str, Any]:
+        """The fields as JSON holds them; the identity of the point in `study.jsonl`."""
+        fields = asdict(self)
+        fields["grid"] = by(self.grid)
+        fields["window"] = by(self.window) if self.window else ""
+        return {"label": self.label, **fields}
+
+
+@dataclass(frozen=True)
+class Study:
+    """All choices of a study.
+
+    Attributes:
+        schemes: names of `SCHEMES`, each with ":chunked" or ":cudnn" behind it for another form.
+        grids: token grids (frames, height, width).
+        windows: in tokens; a window is used on the grids that it divides.
+        dims: channels of a token.
+        dtypes: "float32", "bfloat16".
+        num_heads: attention heads.
+        batch: clips at a time.
+        repeats: samples of each time.
+        memory_gib: points that need more are recorded as such; 0 = what the machine has free.
+    """
+
+    schemes: tuple[str, ...] = (
+        "full", "full:chunked", "spatial", "mixing", "divided", "factorized", "local", "global",
+        "local_global",
+    )  # fmt: skip
+    grids: tuple[Shape, ...] = (
+        (4, 7, 7), (8, 7, 7), (16, 7, 7), (32, 7, 7), (8, 14, 14), (16, 14, 14), (8, 21, 21),
+    )  # fmt: skip
+    windows: tuple[Window, ...] = ((4, 7, 7),)
+    dims: tuple[int, ...] = (256,)
+    dtypes: tuple[str, ...] = ("float32",)
+    num_heads: int = 8
+    batch: int = 1
+    repeats: int = 7
+    memory_gib: float | int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.schemes:
+            scheme, _, impl = name.partition(":")
+            pick(SCHEMES, scheme, "attention scheme")
+            pick(IMPLEMENTATIONS, impl or "xla", "attention_impl")
+        for dtype in self.dtypes:
+            compute_dtype(dtype)
+        for what in ("schemes", "grids", "windows", "dims", "dtypes"):
+            if not getattr(self, what):
+                raise UserError(f"A study needs at least one of {what}.")
+        for what in ("grids", "windows"):
+            for shape in getattr(self, what):
+                if len(shape) != 3 or min(shape) < 1:
+                    raise UserError(
+                        f"{what} has {shape}: give three positive numbers of tokens (frames, "
+                        "height, width)."
+                    )
+        for what in ("num_heads", "batch", "repeats"):
+            if getattr(self, what) < 1:
+                raise UserError(f"{what} is {getattr(self, what)}: it must be at least 1.")
+        for dim in self.dims:
+            if dim < 1 or dim % self.num_heads:
+                raise UserError(f"dims has {dim}: give a positive multiple of {self.num_heads}.")
+
+    def groups(self) -> list[list[Point]]:
+        """Points that are measured in turn with one another: same grid, dim and dtype."""
+        groups = []
+        for grid, dim, dtype in itertools.product(self.grids, self.dims, self.dtypes):
+            group: dict[Point, None] = {}  # in order, each once
+            for name, window in itertools.product(self.schemes, self.windows):
+                scheme, _, impl = name.partition(":")
+                used = None if scheme in WITHOUT_WINDOW else window
+                if used is None or padding(grid, used) == (0, 0, 0):
+                    point = Point(scheme, impl or "xla", grid, used, dim, self.num_heads, dtype,
+                                  self.batch)  # fmt: skip
+                    group[point] = None
+            groups.append(list(group))
+        return groups
+
+    def unused(self) -> list[str]:
+        """A line for every grid and window that do not fit together."""
+        return [
+            f"the window {by(window)} does not divide the grid {by(grid)}: left out"
+            for grid, window in itertools.product(self.grids, self.windows)
+            if padding(grid, window) != (0, 0, 0)
+        ]

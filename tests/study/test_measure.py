@@ -1,0 +1,119 @@
+"""Times and memory: against programs whose cost is known."""
+
+from math import prod
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from logo_jax.common.errors import UserError
+from logo_jax.models.blocks import SCHEMES
+from logo_jax.study import measure
+from logo_jax.study.measure import (
+    DoesNotFit,
+    Program,
+    matmul_rate,
+    median_and_spread,
+    prepare,
+    time_in_turn,
+)
+from logo_jax.study.points import Point, Study
+
+TINY = {"grid": (2, 2, 2), "window": (2, 1, 1), "dim": 8, "num_heads": 2}
+
+
+class Clock:
+    """Time that passes only while programs run."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.calls = 0.0, []
+        monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def program(self, name, seconds):
+        def run():
+            self.calls.append(name)
+            self.now += seconds
+
+        return Program(run, (), 0, 0, 0.0)
+
+
+def test_times_are_those_of_the_programs_and_taken_in_turn(monkeypatch):
+    clock = Clock(monkeypatch)
+    samples = time_in_turn({"a": clock.program("a", 0.5), "b": clock.program("b", 0.25)}, 3)
+    assert clock.calls[4:] == ["a", "b", "b", "a", "a", "b"]  # after two warm-up runs of each
+    assert samples == {"a": [0.5] * 3, "b": [0.25] * 3}
+
+
+def test_short_programs_are_run_often_enough_for_the_clock(monkeypatch):
+    clock = Clock(monkeypatch)
+    samples = time_in_turn({"a": clock.program("a", 0.00390625)}, 2)
+    assert samples == {"a": [0.00390625] * 2}
+    assert len(clock.calls) == 2 + 2 * 3  # 3 runs last at least 10 ms
+
+
+def test_median_and_spread():
+    assert median_and_spread([5.0, 1.0, 2.0, 3.0, 4.0]) == (3.0, 2.0)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_memory_of_full_attention_holds_its_weights(backward):
+    grid, heads = (4, 8, 8), 4
+    point = Point("full", "xla", grid, None, 16, heads)
+    program = prepare(point, backward, None)
+    weights = 4 * heads * (prod(grid) + 1) ** 2  # float32
+    assert program.temporary >= weights
+    assert program.peak >= weights
+    chunked = prepare(Point("full", "chunked", grid, None, 16, heads), backward, None)
+    assert chunked.temporary < program.temporary
+
+
+def test_gradients_reach_everything():
+    program = prepare(Point("local_global", "xla", **TINY), True, None)
+    gradients = program.compiled(*program.arguments)
+    assert jax.tree.structure(gradients) == jax.tree.structure(program.arguments)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients))
+
+
+def test_what_does_not_fit_is_said():
+    with pytest.raises(DoesNotFit, match=r"needs \d.* has 0.0 GiB"):
+        prepare(Point("full", "xla", **TINY), False, limit=100)
+
+
+def test_matmul_rate_is_plausible():
+    rate = matmul_rate("float32", longest=1e-4)
+    a = jnp.ones((256, 256))
+    np_time = time_in_turn({0: Program(np.matmul, (np.asarray(a),) * 2, 0, 0, 0.0)}, 5)[0]
+    assert 0.02 < rate / (256**3 / min(np_time)) < 50
+
+
+def test_points_of_a_study():
+    study = Study(
+        schemes=("full", "full:chunked", "local"), grids=((4, 4, 4), (4, 3, 3)),
+        windows=((2, 2, 2), (4, 1, 1)), dims=(16, 32),
+    )  # fmt: skip
+    groups = study.groups()
+    assert [len(group) for group in groups] == [4, 4, 3, 3]  # local once or twice, full once
+    assert {point.label for point in groups[0]} == {"full", "full:chunked", "local"}
+    assert study.unused() == ["the window 2 x 2 x 2 does not divide the grid 4 x 3 x 3: left out"]
+    labels = {point.label for group in Study().groups() for point in group}
+    assert set(SCHEMES) | {"full:chunked"} == labels
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"schemes": ("locl",)}, 'Unknown attention scheme "locl"'),
+        ({"schemes": ("full:chunk",)}, 'Did you mean "chunked"'),
+        ({"grids": ((4, 0, 4),)}, "grids has"),
+        ({"windows": ((4, -1, 4),)}, "three positive numbers"),
+        ({"dims": (12,)}, "multiple of 8"),
+        ({"dtypes": ("float8",)}, "Unknown dtype"),
+        ({"repeats": 0}, "repeats is 0"),
+        ({"schemes": ()}, "at least one of schemes"),
+    ],
+)
+def test_studies_that_cannot_be(options, message):
+    with pytest.raises(UserError, match=message):
+        Study(**options)
