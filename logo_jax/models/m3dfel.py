@@ -11,10 +11,11 @@ What the paper or common usage leaves open, and what was decided:
   1 / sqrt(128). Its result enters the output through the gate alone: out = LSTM * sigmoid(norm).
 - Dynamic instance normalization mixes two statistics, each by the softmax of a learned pair that
   starts even, one pair for means and one for variances: those of a feature over the instances, and
-  their average over all features. That average is of the variances as they are; the variance of the
-  averaged distribution, which would add the variance of the means, is not taken. The variance is
-  the unbiased one (n - 1), so that a clip needs two instances at least. Epsilon 1e-5 is added to
-  the mixed variance. A learned scale and shift per feature follow, started at 1 and 0.
+  those of all features together. The latter's variance is, as in the released code, the mean of
+  variance + mean^2 over the features, less the square of the common mean, so that the spread of the
+  means counts. The variance of a feature is the unbiased one (n - 1), so that a clip needs two
+  instances at least. Epsilon 1e-5 is added to the mixed variance. A learned scale and shift per
+  feature follow, started at 1 and 0.
 - The statistics belong to one clip, in training and inference alike; nothing is kept running.
 - The joining convolution reads instances as channels (4 in, 1 out) and slides over neighbouring
   features: kernel 3, zeros at both ends, with bias.
@@ -139,24 +140,23 @@ class DynamicInstanceNorm(nn.Module):
     """(x - mean) / sqrt(variance + 1e-5), scaled and shifted per feature.
 
     Mean and variance are mixtures of those of each feature over the instances of a clip and of
-    their averages over all features; the shares are the softmax of a learned pair each.
+    those of all its features together; the shares are the softmax of a learned pair each.
     """
 
     @nn.compact
     def __call__(self, x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
         ones, zeros = nn.initializers.ones, nn.initializers.zeros
-        mean_weight = self.param("mean_weight", ones, (2,))
-        var_weight = self.param("var_weight", ones, (2,))
-        scale = self.param("scale", ones, (x.shape[-1],))
-        bias = self.param("bias", zeros, (x.shape[-1],))
+        of_means = jax.nn.softmax(self.param("mean_weight", ones, (2,)))
+        of_variances = jax.nn.softmax(self.param("var_weight", ones, (2,)))
+        scale = self.param("scale", ones, (1, x.shape[-1], 1))  # PyTorch's shape
+        bias = self.param("bias", zeros, (1, x.shape[-1], 1))
 
         x = at_least_float32(x)
-        mean = mixture(x.mean(axis=1, keepdims=True), mean_weight)
-        variance = mixture(x.var(axis=1, ddof=1, keepdims=True), var_weight)
-        return (x - mean) * jax.lax.rsqrt(variance + 1e-5) * scale + bias
+        own_mean = x.mean(axis=1, keepdims=True)  # [B, 1, D]
+        own_variance = x.var(axis=1, ddof=1, keepdims=True)
+        mean = own_mean.mean(axis=-1, keepdims=True)  # [B, 1, 1], of all features
+        variance = (own_variance + own_mean**2).mean(axis=-1, keepdims=True) - mean**2
 
-
-def mixture(statistic: Float[Array, "B 1 D"], weight: Float[Array, " 2"]) -> Float[Array, "B 1 D"]:
-    """Mix a statistic per feature with its average over the features."""
-    own, shared = jax.nn.softmax(weight)
-    return own * statistic + shared * statistic.mean(axis=-1, keepdims=True)
+        x = x - (of_means[0] * own_mean + of_means[1] * mean)
+        x = x * jax.lax.rsqrt(of_variances[0] * own_variance + of_variances[1] * variance + 1e-5)
+        return x * scale[:, :, 0] + bias[:, :, 0]

@@ -24,8 +24,8 @@ def torch_m3dfel(width, num_classes, num_instances):
             super().__init__()
             self.mean_weight = nn.Parameter(torch.ones(2))
             self.var_weight = nn.Parameter(torch.ones(2))
-            self.weight = nn.Parameter(torch.ones(dim))
-            self.bias = nn.Parameter(torch.zeros(dim))
+            self.weight = nn.Parameter(torch.ones(1, dim, 1))
+            self.bias = nn.Parameter(torch.zeros(1, dim, 1))
 
         def forward(self, bags):
             a, b = torch.softmax(self.mean_weight, 0)
@@ -34,10 +34,12 @@ def torch_m3dfel(width, num_classes, num_instances):
             for bag in bags:  # [N, D]
                 means = bag.sum(0) / num_instances
                 variances = ((bag - means) ** 2).sum(0) / (num_instances - 1)
-                mean = a * means + b * means.sum() / dim
-                variance = c * variances + d * variances.sum() / dim
+                common = means.sum() / dim
+                spread = ((means - common) ** 2).sum() / dim
+                mean = a * means + b * common
+                variance = c * variances + d * (variances.sum() / dim + spread)
                 normalized.append((bag - mean) / torch.sqrt(variance + 1e-5))
-            return torch.stack(normalized) * self.weight + self.bias
+            return torch.stack(normalized) * self.weight[:, :, 0] + self.bias[:, :, 0]
 
     class TorchM3DFEL(nn.Module):
         def __init__(self):
@@ -151,8 +153,8 @@ def test_norm_starts_even_between_feature_and_all_features():
     x = jnp.asarray([[[1.0, 10.0], [3.0, 14.0]]])
     norm = DynamicInstanceNorm()
     found = norm.apply(norm.init(jax.random.key(0), x), x)
-    # Means 2 and 12, on average 7; variances (n - 1) 2 and 8, on average 5.
-    mean, variance = np.array([4.5, 9.5]), np.array([3.5, 6.5])
+    # Means 2 and 12, on average 7, spread 25; variances (n - 1) 2 and 8, on average 5.
+    mean, variance = np.array([4.5, 9.5]), np.array([16.0, 19.0])
     np.testing.assert_allclose(found, (x - mean) / np.sqrt(variance + 1e-5), rtol=1e-6)
 
 
