@@ -1,0 +1,95 @@
+"""A small study from its choices to its files, interrupted and resumed."""
+
+import csv
+import json
+
+import jax
+import pytest
+
+from logo_jax.common.errors import UserError
+from logo_jax.models import blocks
+from logo_jax.study import run
+from logo_jax.study.points import Study
+
+TINY = {
+    "schemes": ("full", "local_global"),
+    "grids": ((2, 2, 2),),
+    "windows": ((2, 1, 1),),
+    "dims": (8,),
+    "num_heads": 2,
+    "repeats": 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(run, "matmul_rate", lambda dtype: 1e9)
+    jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "study.jsonl").read_text().splitlines()]
+
+
+def test_study_resumes_and_grows(tmp_path, monkeypatch, capsys):
+    rows = run.run_study(Study(**TINY), tmp_path)
+    assert rows == lines(tmp_path) and len(rows) == 2
+    for row in rows:
+        assert row["status"] == "measured" and row["formula_matches_count"]
+        for name in ("forward", "training"):
+            ms, macs = row[f"{name}_ms"], row[f"{name}_multiply_adds"]
+            assert ms > 0 and row[f"{name}_spread_ms"] >= 0
+            assert row[f"{name}_peak_mib"] > row[f"{name}_temporary_mib"] > 0
+            assert row[f"{name}_share"] == pytest.approx(macs / (ms / 1e3) / 1e9)
+        # Two backward products for each forward one.
+        assert row["training_multiply_adds"] == 3 * row["forward_multiply_adds"]
+    head, *table = (tmp_path / "study.csv").read_text().splitlines()
+    assert "One multiply-add is one" in head
+    assert [r["label"] for r in csv.DictReader(table)] == [r["label"] for r in rows]
+
+    # A crash in the middle of a line: only that point is measured again.
+    text = (tmp_path / "study.jsonl").read_text()
+    (tmp_path / "study.jsonl").write_text(text[:-20])
+    measured = []
+    original = run.count_point
+    monkeypatch.setattr(run, "count_point", lambda p: measured.append(p.label) or original(p))
+    again = run.run_study(Study(**TINY), tmp_path)
+    assert measured == ["local_global"] and again[:1] == rows[:1]
+    # A longer study measures what is new; the rows come in the order of the study.
+    longer = run.run_study(Study(**TINY | {"schemes": ("local", *TINY["schemes"])}), tmp_path)
+    assert measured == ["local_global", "local"]
+    assert [row["label"] for row in longer] == ["local", "full", "local_global"]
+    assert "study: 3 of 3 points" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_does_not_stop_the_study(tmp_path):
+    # The weights of full, 8 heads x 513^2 x 4 bytes, are 8 MiB; local_global has an eighth.
+    study = Study(
+        schemes=("full", "full:cudnn", "local_global"), grids=((8, 8, 8),), windows=((8, 1, 8),),
+        dims=(8,), repeats=1, memory_gib=8 / 1024,
+    )  # fmt: skip
+    full, cudnn, ours = run.run_study(study, tmp_path)
+    assert full["status"].startswith("forward: needs") and "; training: needs" in full["status"]
+    assert "forward_ms" not in full
+    assert full["counted_products"] == 2 * 8 * 513**2  # what it costs is known all the same
+    assert "needs a GPU" in cudnn["status"]
+    assert ours["status"] == "measured" and ours["training_ms"] > 0
+
+
+def test_a_scheme_of_ones_own_needs_no_formula(tmp_path, monkeypatch):
+    monkeypatch.setitem(blocks.SCHEMES, "mine", blocks.SCHEMES["full"])
+    study = Study(**TINY | {"schemes": ("mine",)})
+    (row,) = run.run_study(study, tmp_path)
+    assert row["label"] == "mine" and row["forward_ms"] > 0
+    assert row["counted_products"] == 2 * 8 * 9**2 and "products" not in row
+
+
+def test_files_that_do_not_belong_here(tmp_path):
+    (tmp_path / "study.jsonl").write_text('{"label": "full", "machine": "an abacus"}\n')
+    with pytest.raises(UserError, match="another machine .an abacus; this one is"):
+        run.run_study(Study(**TINY), tmp_path)
+    (tmp_path / "study.jsonl").write_text("hello\n")
+    with pytest.raises(UserError, match="line 1 is no point"):
+        run.run_study(Study(**TINY), tmp_path)
