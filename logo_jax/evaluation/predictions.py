@@ -46,18 +46,20 @@ class Predictions:
         )
 
 
-def read_predictions(paths: Sequence[str | os.PathLike]) -> Predictions:
+def read_predictions(
+    paths: Sequence[str | os.PathLike], class_names: tuple[str, ...] = ()
+) -> Predictions:
     """Read the files of one model and merge them as its folds.
 
-    Classes are in the order of the first file; the others may have them in another order. A clip
-    may occur once in all files together, since pooled numbers would count it twice.
+    Classes are in the order of `class_names`, or else of the first file; a file may have its
+    columns in another order. A clip may occur once in all files together, since pooled numbers
+    would count it twice.
 
     Raises:
         UserError: a file cannot be read, lacks a column or a value, names an unknown class, or has
             probabilities that do not sum to 1 or do not belong to the predicted class; a clip
             occurs twice; there are no clips.
     """
-    class_names: tuple[str, ...] = ()
     fold_names: dict[str, int] = {}
     where: dict[str, str] = {}
     folds: list[int] = []
@@ -71,8 +73,8 @@ def read_predictions(paths: Sequence[str | os.PathLike]) -> Predictions:
         class_names = class_names or own
         if set(own) != set(class_names):
             raise UserError(
-                f"{path} has the classes {', '.join(own)}, but {paths[0]} has "
-                f"{', '.join(class_names)}: files of one model must have the same classes."
+                f"{path} has the classes {', '.join(own)}, but those before it have "
+                f"{', '.join(class_names)}; give files of the same classes."
             )
         classes = {name: index for index, name in enumerate(class_names)}
         shares = [columns[PROBABILITY + name] for name in class_names]

@@ -59,6 +59,13 @@ def test_files_are_folds(file):
     np.testing.assert_array_equal(predictions.confusions(), [[[1, 0], [1, 0]], [[0, 0], [0, 1]]])
 
 
+def test_the_order_of_classes_may_be_given(file):
+    path = file("clip_id,true,predicted,p:sad,p:happy\n1,happy,happy,0.25,0.75\n")
+    predictions = read_predictions([path], ("happy", "sad"))
+    assert (predictions.class_names, predictions.labels.tolist()) == (("happy", "sad"), [0])
+    np.testing.assert_array_equal(predictions.probabilities, [[0.75, 0.25]])
+
+
 def test_a_column_names_the_folds(file):
     path = file("fold,clip_id,true,predicted,p:a,p:b\n5,x,a,a,1,0\n2,y,b,a,1,0\n5,z,b,b,0,1\n")
     predictions = read_predictions([path])
@@ -95,7 +102,9 @@ def test_defects_are_named(file, text, words):
 def test_defects_of_several_files(file, tmp_path):
     first = file(HEAD + "1,happy,happy,1,0\n", "a.csv")
     other = file("clip_id,true,predicted,p:happy,p:fear\n2,happy,happy,1,0\n", "b.csv")
-    with pytest.raises(UserError, match="b.csv has the classes happy, fear, but .*a.csv has happy"):
+    with pytest.raises(
+        UserError, match="b.csv has the classes happy, fear, but .* have happy, sad"
+    ):
         read_predictions([first, other])
     with pytest.raises(UserError, match='"1" stands in .*a.csv, line 2 already.*--compare'):
         read_predictions([first, file(HEAD + "1,happy,happy,1,0\n", "c.csv")])
