@@ -13,6 +13,7 @@ from logo_jax.common.errors import UserError
 from logo_jax.common.files import write_json
 from logo_jax.evaluation import statistics, summary
 from logo_jax.evaluation.predictions import read_predictions
+from logo_jax.evaluation.scenes import by_scene, scene_rows
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,6 +31,10 @@ def parser() -> argparse.ArgumentParser:
         "--calibrate-on", nargs="+", metavar="FILE",
         help="predictions of the first model on its validation clips, one file per fold: fit a "
         "temperature on them",
+    )  # fmt: skip
+    flags.add_argument(
+        "--scenes", action="store_true",
+        help="also results per scene of the first model, for FERV39K's clip ids",
     )  # fmt: skip
     flags.add_argument("--json", metavar="FILE", help="also write all numbers to this file")
     flags.add_argument("--reliability", metavar="PNG", help="draw the reliability diagram")
@@ -59,6 +64,21 @@ def run(arguments: argparse.Namespace) -> None:
     if len(models) > 1:
         results["comparisons"] = summary.compare(models, arguments.seed, arguments.draws)
         print(summary.comparison_text(results["comparisons"], names))
+    if arguments.scenes:
+        scenes = by_scene(models[0])
+        rows = scene_rows(scenes, models[0].class_names)
+        print("\n".join(["", *summary.table(rows), "(UAR over the classes present in the scene)"]))
+        results["scenes"] = [
+            {
+                "scene": scene.name,
+                "clips": scene.clips,
+                "war": scene.war,
+                "uar": scene.uar,
+                "classes_present": scene.num_present,
+                "confusion": scene.confusion.tolist(),
+            }
+            for scene in scenes
+        ]
     if arguments.reliability:
         from logo_jax.evaluation.reliability_plot import reliability_png  # matplotlib is slow
 

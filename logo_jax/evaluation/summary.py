@@ -116,7 +116,7 @@ def compare(
     Raises:
         UserError: the models do not judge the same clips.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for first, second in combinations(range(len(models)), 2):
         test = statistics.mcnemar(models[first], models[second])
         boot = statistics.paired_bootstrap(models[first], models[second], seed, draws)
@@ -153,7 +153,7 @@ def summary_text(summary: dict[str, Any]) -> str:
         for fold in summary["folds"]:
             name = f"fold {printable(fold['fold'])} ({fold['clips']:,})"
             rows.append([name, *_cells(fold, "war"), *_cells(fold, "uar")])
-    lines = [results_table(np.array(pooled["confusion"]), summary["classes"]), "", *_table(rows)]
+    lines = [results_table(np.array(pooled["confusion"]), summary["classes"]), "", *table(rows)]
     for fold in summary["folds"]:
         if fold["classes_without_clips"] != pooled["classes_without_clips"]:
             missing = ", ".join(map(printable, fold["classes_without_clips"]))
@@ -164,7 +164,7 @@ def summary_text(summary: dict[str, Any]) -> str:
         summary["classes"], pooled["recalls"], pooled["recall_intervals"], strict=True
     ):
         rows.append([printable(name), _percent(recall), _range(interval)])
-    lines += _table(rows)
+    lines += table(rows)
     boot = summary["bootstrap"]
     lines.append(f"({boot['draws']:,} draws, seed {boot['seed']}: {boot['meaning']})")
     lines += ["", _calibration_line("calibration", summary["calibration"])]
@@ -179,12 +179,12 @@ def summary_text(summary: dict[str, Any]) -> str:
 
 def comparison_text(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     """`compare` for the terminal; `names` are those of the models."""
-    table = [["", "first - second", "95 %", "only first", "only second", "p", "p (Holm)"]]
+    cells = [["", "first - second", "95 %", "only first", "only second", "p", "p (Holm)"]]
     for row in rows:
         first, second = (names[index] for index in row["models"])
         for score, test in (("war", "McNemar"), ("uar", "bootstrap")):
             value = row[score]
-            table.append(
+            cells.append(
                 [
                     f"{first} - {second}, {score.upper()} ({test})",
                     f"{100 * value['difference']:+.2f}",
@@ -197,7 +197,7 @@ def comparison_text(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str
             )
     return "\n".join(
         [
-            *_table(table),
+            *table(cells),
             f"(pooled, in points; Holm's correction over {len(rows)} pairs. These are two trained "
             f"models; a claim about a method needs at least {statistics.LEAST_SEEDS} seeds)",
         ]
@@ -251,7 +251,7 @@ def _range(interval: Sequence[float] | None) -> str:
     return "-" if interval is None else f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines with columns of equal width: the first to the left, the others to the right."""
     widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
     lines = []

@@ -116,6 +116,21 @@ def test_a_temperature_per_fold(folds, capsys):
     assert "fitted on validation" in capsys.readouterr().out
 
 
+def test_scenes(tmp_path, capsys):
+    path = tmp_path / "predictions.csv"
+    ids = ["War/Sad/1", "War/Sad/2", "Crime/Sad/1", "Crime/Happy/1"]
+    write_predictions(path, ids, np.array([1, 1, 1, 0]), np.eye(3)[[1, 0, 1, 0]], CLASSES)
+    target = str(tmp_path / "numbers.json")
+    main([str(path), "--scenes", "--json", target])
+    with open(target) as file:
+        scenes = json.load(file)["scenes"]
+    assert [(s["scene"], s["war"], s["uar"], s["classes_present"]) for s in scenes] == [
+        ("Crime", 1, 1, 2),
+        ("War", 0.5, 0.5, 1),
+    ]
+    assert "50.00 (n=2)" in capsys.readouterr().out
+
+
 def test_the_diagram(folds):
     target = folds["folder"] / "reliability.png"
     main([*folds["a"], "--reliability", str(target)])
