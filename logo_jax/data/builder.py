@@ -26,10 +26,7 @@ from logo_jax.common import files, progress
 from logo_jax.common.errors import UserError
 from logo_jax.data import pool
 from logo_jax.data.entries import ClipEntry, check_classes, check_entries, entries_digest
-
-SPLIT = "clips"
-TABLE = "clips.csv"
-RECORD = "prepared.json"
+from logo_jax.data.prepared import RECORD, SPLIT, TABLE
 
 # One shard is held in memory while it is written: 256 clips of DFEW are about 150 MB.
 CLIPS_PER_SHARD = 256
@@ -70,6 +67,17 @@ class ClipBuilder(tfds.core.ShardBasedBuilder):
         Raises:
             UserError: the clip cannot be used.
         """
+
+    @staticmethod
+    def count_frames(payload: Any, /) -> int:
+        """Count the frames of one clip in the source without reading them.
+
+        Only for sets that have a source: tells whether it has changed since the preparation.
+
+        Raises:
+            UserError: the clip is not there.
+        """
+        raise NotImplementedError
 
     @classmethod
     @abc.abstractmethod

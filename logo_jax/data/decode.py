@@ -8,6 +8,7 @@ programs that write none, and a tag on single frames would turn them against the
 import struct
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,18 +23,35 @@ MAX_PIXELS = 2**25
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
+class ImageFile(bytes):
+    """The content of an image file, which knows its path: `decode_frames` names it in errors."""
+
+    path: Path
+
+    def __new__(cls, path: Path) -> "ImageFile":
+        content = super().__new__(cls, path.read_bytes())
+        content.path = path
+        return content
+
+
 def decode_frames(frames: Sequence[bytes], size: int) -> UInt8[np.ndarray, "T size size 3"]:
     """Decode images and resize each to `size` x `size`, whatever its own size.
 
     The aspect ratio is not kept; face crops are square.
 
     Raises:
-        UserError: an image is damaged, too large or of no known format. The message does not name
-            the file, which only the caller knows.
+        UserError: an image is damaged, too large or of no known format. The message names the file
+            of an `ImageFile`; of other bytes, only the caller knows where they are from.
     """
     out = np.empty((len(frames), size, size, 3), np.uint8)
     for index, data in enumerate(frames):
-        out[index] = resize(decode_image(data), size)
+        try:
+            image = decode_image(data)
+        except UserError as error:
+            if isinstance(data, ImageFile):
+                raise UserError(f"{data.path}: {error}") from error
+            raise
+        out[index] = resize(image, size)
     return out
 
 

@@ -5,27 +5,46 @@ Imported by worker processes, so it stays light.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 
 from logo_jax.common.errors import UserError
-from logo_jax.data.decode import decode_image
+from logo_jax.data.decode import ImageFile, decode_image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp"})
 
 
 def natural_key(path: str | Path) -> tuple[int, str]:
-    """Key that orders frames by the last integer of the stem, then by name.
+    """Key that orders folders of clips by the last integer of the stem, then by name.
 
-    Lexicographic order would scramble 1.jpg, 2.jpg, 10.jpg; and in 00001_00010.jpg the number of
-    the frame stands last. Names without a number come first, by name.
+    Names without a number come first, by name.
     """
-    name = os.path.basename(path)
-    numbers = re.findall(r"[0-9]+", os.path.splitext(name)[0])
-    return (int(numbers[-1]) if numbers else -1, name)
+    numbers = _numbers(path)
+    return (numbers[-1] if numbers else -1, os.path.basename(path))
+
+
+def frame_order(paths: Iterable[str]) -> list[str]:
+    """Sort the frames of one clip in time, by the numbers in the stems of their names.
+
+    Lexicographic order would scramble 1.jpg, 2.jpg, 10.jpg. The number of the frame stands last,
+    as in 00001_00010.jpg, unless all frames have the same number there, as in f_10_face0.jpg: then
+    it is the last one that differs between frames, counted from the end. Where this leaves two
+    frames at one place, or no number differs, all integers are compared from the first on, then
+    the names. Names without the number come first.
+    """
+    numbers = {path: _numbers(path) for path in paths}
+    for place in range(1, max(map(len, numbers.values()), default=0) + 1):
+        keys = {
+            path: found[-place] if len(found) >= place else -1 for path, found in numbers.items()
+        }
+        if len(set(keys.values())) > 1:
+            if len(set(keys.values())) == len(keys):
+                return sorted(keys, key=keys.__getitem__)
+            break
+    return sorted(numbers, key=lambda path: (numbers[path], os.path.basename(path)))
 
 
 def frame_files(folder: str | Path) -> list[str]:
@@ -43,7 +62,7 @@ def frame_files(folder: str | Path) -> list[str]:
         raise UserError(f"{folder}: {error.strerror or error}") from error
     if not found:
         raise UserError(f"{folder}: there is no image in it ({', '.join(sorted(SUFFIXES))})")
-    return sorted(found, key=natural_key)
+    return frame_order(found)
 
 
 def read_frames(paths: Sequence[str]) -> list[bytes]:
@@ -82,6 +101,16 @@ def read_declared(clip: tuple[str, int | None]) -> list[bytes]:
     if declared is not None and len(paths) != declared:
         raise UserError(f"{folder}: {declared} frames are declared, {len(paths)} are there")
     return read_frames(paths)
+
+
+def count_frames(folder: str) -> int:
+    """Count the frames of a clip folder without reading them; raises as `frame_files`."""
+    return len(frame_files(folder))
+
+
+def count_declared(clip: tuple[str, int | None]) -> int:
+    """Count the frames of a clip that `read_declared` takes, without reading them."""
+    return count_frames(clip[0])
 
 
 class ClipFiles:
@@ -123,9 +152,14 @@ class _LazyFrames(Sequence[bytes]):
 
     def __getitem__(self, index):
         try:
-            return self._paths[index].read_bytes()
+            return ImageFile(self._paths[index])
         except OSError as error:
             raise UserError(f"{self._paths[index]}: {error.strerror or error}") from error
+
+
+def _numbers(path: str | Path) -> list[int]:
+    stem = os.path.splitext(os.path.basename(path))[0]
+    return [int(digits) for digits in re.findall(r"[0-9]+", stem)]
 
 
 def _is_frame(entry: os.DirEntry[str]) -> bool:

@@ -1,13 +1,14 @@
 """Lists of clips as text files, and clips found in folders.
 
-Byte order marks, Windows line ends and blank lines are accepted; anything else that is wrong is an
-error that names the file and the row.
+Byte order marks, line ends of any system and blank lines are accepted; anything else that is wrong
+is an error that names the file and the row.
 """
 
 import csv
 import dataclasses
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from logo_jax.common.errors import UserError
 from logo_jax.data.frames import SUFFIXES, frame_files, natural_key
 
 PROBLEMS_SHOWN = 20
+# More than any clip, label or number of frames has; Python refuses to convert thousands of digits.
+MAX_DIGITS = 18
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".gif"}
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +53,7 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
     except UnicodeDecodeError as error:
         raise UserError(f"The list {path} is not UTF-8 text: save it as such.") from error
     # Not splitlines, which also cuts at characters that may stand in a name.
-    lines = [line.strip(" \t\r") for line in text.replace("\r\n", "\n").split("\n")]
+    lines = [line.strip(" \t") for line in re.split(r"\r\n|\r|\n", text)]
     rows = [(number, line) for number, line in enumerate(lines, 1) if line]
     if not rows:
         raise UserError(f"The list {path} is empty.")
@@ -68,7 +74,7 @@ def read_csv(path: str | Path, header: Sequence[str], num_classes: int, base: in
             occurs twice; wrong labels, all of them in one message.
     """
     lines = read_lines(path)
-    fields = [_fields(line) for _, line in lines]
+    fields = [_fields(f"{path}, row {number}", line) for number, line in lines]
     if [field.lower() for field in fields[0]] != list(header):
         raise UserError(
             f'{path}, row {lines[0][0]}: the header "{",".join(header)}" is missing, there is '
@@ -105,7 +111,7 @@ def read_frame_list(path: str | Path, num_classes: int) -> list[Row]:
     for number, line in read_lines(path):
         where = f"{path}, row {number}"
         parts = line.rsplit(maxsplit=2)
-        if len(parts) != 3 or not _is_number(parts[1]):
+        if len(parts) != 3 or not is_number(parts[1]):
             raise UserError(
                 f'{where}: "{line}" is no row of the form "<folder> <number of frames> <label>"; '
                 "mend the row (such a list has no header)."
@@ -133,19 +139,25 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
 
 
 def refuse_repeated(rows: Iterable[Row]) -> None:
-    """Refuse a clip that occurs twice.
+    """Refuse a clip that occurs twice, also where its path is written in another way (./a, b//a).
 
     Raises:
         UserError: names the clip and both rows.
     """
     first: dict[str, Row] = {}
     for row in rows:
-        other = first.setdefault(row.name, row)
+        other = first.setdefault(os.path.normpath(row.name), row)
         if other is not row:
+            written = "" if other.name == row.name else f' as "{other.name}"'
             raise UserError(
-                f'{row.where}: the clip "{row.name}" stands already in {other.where}; remove one '
-                "of the two rows."
+                f'{row.where}: the clip "{row.name}" stands already in {other.where}{written}; '
+                "remove one of the two rows."
             )
+
+
+def is_number(text: str) -> bool:
+    """Whether `text` is a whole number of at most `MAX_DIGITS` digits 0 to 9, without a sign."""
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
 
 
 def inside(root: str | Path, name: str, where: str) -> str:
@@ -177,7 +189,8 @@ def find_clips(path: str | Path) -> list[tuple[str, list[Path]]]:
     """
     path = Path(path).expanduser()
     if path.is_file():
-        folders = [(name, _listed(path, number, name)) for number, name in read_lines(path)]
+        _refuse_media(path)
+        folders = [_listed(path, number, line) for number, line in read_lines(path)]
         return [(name, _frame_paths(folder)) for name, folder in folders]
     if not path.is_dir():
         raise UserError(
@@ -198,16 +211,31 @@ def _frame_paths(folder: str | Path) -> list[Path]:
     return [Path(name) for name in frame_files(folder)]
 
 
-def _listed(path: Path, number: int, line: str) -> str:
+def _refuse_media(path: Path) -> None:
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        raise UserError(
+            f"{path} is one image: name the folder that holds the frames of its clip, here "
+            f"{path.parent}."
+        )
+    if suffix in VIDEO_SUFFIXES:
+        raise UserError(
+            f"{path} is a video: save its frames as images into a folder, with the face cut out of "
+            "each, and name that folder."
+        )
+
+
+def _listed(path: Path, number: int, line: str) -> tuple[str, str]:
+    """Return the clip that a row names, as it is written there, and its folder."""
     where = f"{path}, row {number}"
     candidates = [line]
     parts = line.rsplit(maxsplit=2)
-    if len(parts) == 3 and _is_number(parts[1]) and _is_number(parts[2]):
+    if len(parts) == 3 and is_number(parts[1]) and is_number(parts[2]):
         candidates.append(parts[0])
     for candidate in candidates:
         folder = os.path.join(path.parent, os.path.expanduser(candidate))
         if os.path.isdir(folder):
-            return folder
+            return candidate, folder
     raise UserError(f'{where}: there is no folder "{candidates[-1]}" in {path.parent}.')
 
 
@@ -215,17 +243,16 @@ def _is_clip_folder(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
 
 
-def _fields(line: str) -> list[str]:
-    return [field.strip() for field in next(csv.reader(io.StringIO(line)))]
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+def _fields(where: str, line: str) -> list[str]:
+    try:
+        return [field.strip() for field in next(csv.reader(io.StringIO(line)))]
+    except csv.Error as error:
+        raise UserError(f"{where} is no row of a csv file ({error}); mend the row.") from error
 
 
 def _label(where: str, text: str, num_classes: int, base: int, wrong: list[str]) -> int:
     """Return the label counted from 0; note it in `wrong` where it is none."""
-    if _is_number(text) and base <= int(text) < base + num_classes:
+    if is_number(text) and base <= int(text) < base + num_classes:
         return int(text) - base
     wrong.append(f'{where}: label "{text}"')
     return -1

@@ -9,6 +9,7 @@ With worker processes, a script needs the usual `if __name__ == "__main__":` gua
 
 import dataclasses
 import functools
+import signal
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,6 +21,7 @@ from jaxtyping import Int
 
 from logo_jax.common.errors import UserError
 from logo_jax.data import augment as augmentation
+from logo_jax.data import pool
 from logo_jax.data.decode import decode_frames
 from logo_jax.data.interpolation import mix
 from logo_jax.data.sampling import Sampler
@@ -287,6 +289,11 @@ def _iterate(
 
 
 def _start_worker(index: int, count: int) -> None:
+    # Ctrl-C in a terminal and a scheduler's SIGTERM reach every process of the group, but the
+    # parent alone decides: it finishes its step, which may need another batch, and ends us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pool.end_with_parent()  # Grain's workers do not notice when it was killed
     cv2.setNumThreads(0)  # the workers share the cores already
 
 

@@ -71,12 +71,16 @@ def ordered_map(
         executor.shutdown(cancel_futures=True)
 
 
-def _start_worker() -> None:
-    """Let the parent alone handle Ctrl-C, and end this worker when the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def end_with_parent() -> None:
+    """End this worker process as soon as its parent is gone, even where that was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone handles Ctrl-C
+    end_with_parent()
 
 
 def _exit_after(sentinel: int) -> None:

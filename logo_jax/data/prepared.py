@@ -1,5 +1,6 @@
 """Prepared sets: what a data set is once its builder has run."""
 
+import contextlib
 import csv
 import functools
 import hashlib
@@ -7,7 +8,7 @@ import importlib
 import inspect
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from logo_jax.common.errors import UserError, pick, suggest
-from logo_jax.data.entries import PARTS, check_classes, entries_digest
+from logo_jax.data.changes import check_source
+from logo_jax.data.entries import PARTS, check_classes
 
 # Name of a data set -> module and class of its builder. Paths, since a builder is only needed, and
 # its imports only paid for, when a set is prepared.
@@ -25,8 +27,14 @@ BUILDERS: dict[str, str] = {
     "synthetic_faces": "logo_jax.data.datasets.synthetic_faces:SyntheticFaces",
 }
 
-# Keeps the draw of validation clips apart from other draws of the same seed.
-_VALIDATION = 4
+# Files of a prepared set, and the name of its only TFDS split.
+RECORD = "prepared.json"
+TABLE = "clips.csv"
+SPLIT = "clips"
+
+# Keeps the draw of validation clips apart from all streams of the pipeline. Of four words, since
+# NumPy fills up shorter keys with zeros: (seed, 4) would be the order of epoch 4, (seed, 4, 0).
+_VALIDATION = (0, 0, 4)
 
 
 def builder_class(name: str) -> Any:
@@ -54,8 +62,9 @@ def load(
     Args:
         name: data set: dfew, frame_folders, synthetic_faces.
         data_dir: folder of all prepared sets.
-        source: folder of the set as its authors hand it out; not needed once it is prepared.
-            Where it is given and there, its lists are compared with the prepared set.
+        source: folder of the set as its authors hand it out; "" uses what is prepared. Where it
+            is given, it must be the folder that the set was prepared from, with the same lists and
+            as many frames in each clip; frames are counted, not read.
         allow_missing: leave out clips whose frames are missing or broken.
         allow_empty_classes: accept a class without a clip to train on (of DFEW: or to test on).
         num_workers: processes that prepare; None takes one for each core.
@@ -63,7 +72,7 @@ def load(
 
     Raises:
         UserError: the set is neither prepared nor in `source`, it was prepared from something
-            else, or its preparation met problems.
+            else or is damaged, or its preparation met problems.
     """
     cls = builder_class(name)
     known = list(inspect.signature(cls.configure).parameters)
@@ -84,16 +93,17 @@ def load(
         num_workers=num_workers,
         **options,
     )
-    if not (folder / "prepared.json").exists():
+    if not (folder / RECORD).exists():
         if cls.needs_source and not source:
             raise UserError(
                 f'The data set "{name}" is not prepared in {folder}, and no source folder is '
                 f"given. {cls.how_to_get}"
             )
         build(source=source).prepare()
-    elif source and cls.needs_source and Path(source).expanduser().is_dir():
-        _check_unchanged(build(source=source), folder)
+        source = ""  # nothing can have changed
     prepared = PreparedSet(folder)
+    if source and cls.needs_source:
+        check_source(build, source, prepared)
     if prepared.options != options:
         raise UserError(
             f"{folder} was prepared with {_differences(prepared.options, options)}: delete that "
@@ -114,18 +124,6 @@ def load(
             cls.parts_with_all_classes,
         )
     return prepared
-
-
-def _check_unchanged(builder: Any, folder: Path) -> None:
-    recorded = _read_json(folder / "prepared.json")
-    if list(builder.classes) == recorded["classes"]:
-        if entries_digest(builder.entries()) == recorded["entries"]:
-            return
-    raise UserError(
-        f"The lists in {builder.source} are not those that {folder} was prepared from "
-        f"({recorded['source']}): delete that folder, choose another data_dir, or leave source "
-        "empty to use what is prepared."
-    )
 
 
 def _differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
@@ -153,6 +151,8 @@ class PreparedSet:
         options: what the builder was given.
         left_out: a sentence for each clip that was left out.
         remarks: what its builder had to say about the set, such as how its frames were chosen.
+        source: folder that it was prepared from, "" where it was drawn by code.
+        entries_digest: of the lists that it was prepared from, see `entries.entries_digest`.
         fingerprint: SHA-256 over table, class names and record sizes: two sets of the same
             fingerprint give the same batches.
     """
@@ -164,17 +164,24 @@ class PreparedSet:
             UserError: the folder holds no prepared set, or a damaged one.
         """
         self.folder = Path(folder)
-        record = _read_json(self.folder / "prepared.json")
-        self.name: str = record["name"]
-        self.config: str = record["config"]
-        self.classes: tuple[str, ...] = tuple(record["classes"])
-        self.options: dict[str, Any] = record["options"]
-        self.left_out: list[str] = record["left_out"]
-        self.remarks: list[str] = record["remarks"]
-        table = (self.folder / "clips.csv").read_bytes()
-        digest = hashlib.sha256(table)  # the table has the size of each record
-        digest.update(json.dumps(self.classes).encode())
-        self.fingerprint = digest.hexdigest()
+        with _damage_named(self.folder / RECORD):
+            record = json.loads((self.folder / RECORD).read_text("utf-8"))
+            self.name: str = record["name"]
+            self.config: str = record["config"]
+            self.classes: tuple[str, ...] = tuple(record["classes"])
+            self.options: dict[str, Any] = record["options"]
+            self.left_out: list[str] = record["left_out"]
+            self.remarks: list[str] = record["remarks"]
+            self.source: str = record["source"]
+            self.entries_digest: str = record["entries"]
+        with _damage_named(self.folder / TABLE):
+            table = (self.folder / TABLE).read_bytes()
+            digest = hashlib.sha256(table)  # the table has the size of each record
+            digest.update(json.dumps(self.classes).encode())
+            self.fingerprint = digest.hexdigest()
+            self._read_table(table)
+
+    def _read_table(self, table: bytes) -> None:
         # Line ends inside quotes are part of a name.
         rows = list(csv.reader(io.StringIO(table.decode("utf-8"), newline="")))
         columns = dict(zip(rows[0], zip(*rows[1:], strict=True), strict=True))
@@ -196,12 +203,22 @@ class PreparedSet:
         return len(self.clip_ids)
 
     def __getitem__(self, row: int | np.integer) -> dict[str, Any]:
-        """Read one clip: `frames` (encoded, temporal order), `num_frames`, `clip_id`, `label`."""
-        example = self._records[int(row)]
+        """Read one clip: `frames` (encoded, temporal order), `num_frames`, `clip_id`, `label`.
+
+        Raises:
+            UserError: a file of the set is missing or damaged.
+        """
+        row = range(len(self))[row]
+        clip_id = self.clip_ids[row]
+        records, files, ends = self._records
+        with _damage_named(files[np.searchsorted(ends, row, side="right")]):
+            example = records[row]
+            if example["clip_id"].decode() != clip_id:
+                raise ValueError(f"it does not hold the clip {clip_id} that {TABLE} says")
         return {
             "frames": list(example["frames"]),
             "num_frames": int(example["num_frames"]),
-            "clip_id": self.clip_ids[row],
+            "clip_id": clip_id,
             "label": int(example["label"]),
         }
 
@@ -210,11 +227,20 @@ class PreparedSet:
         return {name: value for name, value in vars(self).items() if name != "_records"}
 
     @functools.cached_property
-    def _records(self) -> Any:
+    def _records(self) -> tuple[Any, list[Path], np.ndarray]:
+        """All records, the files that hold them, and the row after the last one of each file."""
         import tensorflow_datasets as tfds  # costs seconds; needed only to read frames
 
-        builder = tfds.builder_from_directory(self.folder)
-        return builder.as_data_source("clips")
+        with _damage_named(self.folder / "features.json"):
+            tfds.features.FeatureConnector.from_config(str(self.folder))
+        with _damage_named(self.folder / "dataset_info.json"):
+            builder = tfds.builder_from_directory(self.folder)
+            split = builder.info.splits[SPLIT]
+            records = builder.as_data_source(SPLIT)
+        with _damage_named(self.folder / TABLE):
+            if split.num_examples != len(self):
+                raise ValueError(f"it has {len(self):,} clips of {split.num_examples:,}")
+        return records, [Path(path) for path in split.filepaths], np.cumsum(split.shard_lengths)
 
     @property
     def mend(self) -> str:
@@ -306,7 +332,7 @@ def cut_validation(
     def distance(taken: np.ndarray) -> float:  # a rare class weighs as much as a common one
         return ((taken / total - fraction) ** 2).sum()
 
-    for index in np.random.default_rng((seed, _VALIDATION)).permutation(len(members)):
+    for index in np.random.default_rng((seed, *_VALIDATION)).permutation(len(members)):
         after = moved + counts[index]
         if distance(after) < distance(moved) and (after < total).all():
             moved = after
@@ -333,11 +359,15 @@ def _typed(values: tuple[str, ...]) -> np.ndarray:
     return np.array(values)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Whatever goes wrong in the block is a damage of the file `path`."""
     try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        yield
+    except Exception as error:  # TFDS, ArrayRecord and their parsers raise errors of any kind
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        reason = getattr(error, "strerror", "") or reason.partition("\n")[0]
         raise UserError(
-            f"{path} cannot be read ({error}): this is no prepared set; delete its folder and "
-            "prepare again."
+            f"{path} cannot be read ({reason}): this is no prepared set, or a damaged one; delete "
+            "its folder and prepare again."
         ) from error

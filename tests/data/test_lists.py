@@ -40,6 +40,7 @@ def test_a_list(folders):
     )
     found = lists.find_clips(path)
     assert [len(paths) for _, paths in found] == [2, 11, 1]
+    assert [name for name, _ in found] == ["clips/b 1", "clips/a", str(folders / "b 10")]
     path.write_text("clips/a\nclips/c\n")
     with pytest.raises(UserError, match=r'list.txt, row 2: there is no folder "clips/c" in'):
         lists.find_clips(path)
@@ -66,17 +67,54 @@ def test_found_clips_make_batches(folders):
     only = decode.decode_frames([(folders / "b 10" / "0.jpg").read_bytes()], 16)
     np.testing.assert_array_equal(second["frames"][0], np.repeat(only, 16, 0))
     (folders / "b 1" / "1.jpg").write_bytes(b"\xff\xd8 no more")
-    with pytest.raises(UserError, match=r"Frame 1 of clip b 1 cannot be decoded.*Replace"):
+    with pytest.raises(UserError, match=r"Frame 1 of clip b 1 cannot .*b 1/1.jpg: .*Replace"):
         list(pipeline.eval_batches(clips, np.arange(3), **settings))
     (folders / "b 1" / "1.jpg").unlink()
     with pytest.raises(UserError, match=r"b 1/1.jpg: No such file"):
         list(pipeline.eval_batches(clips, np.arange(3), **settings))
 
 
-def test_natural_order():
-    names = ["10.jpg", "2.jpg", "1.jpg", "cover.jpg", "00001_00003.jpg", "clip7-frame11.png"]
-    ordered = ["cover.jpg", "1.jpg", "2.jpg", "00001_00003.jpg", "10.jpg", "clip7-frame11.png"]
-    assert sorted(names, key=frames.natural_key) == ordered
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("v.mp4", "v.mp4 is a video: save its frames as images into a folder"),
+        ("v.MOV", "v.MOV is a video"),
+        ("1.jpg", "1.jpg is one image: name the folder that holds the frames of its clip"),
+        ("1.PNG", "1.PNG is one image"),
+    ],
+)
+def test_a_file_that_is_no_list(tmp_path, name, message):
+    (tmp_path / name).write_bytes(b"\x00\x01\xff\xfe")
+    with pytest.raises(UserError, match=message):
+        lists.find_clips(tmp_path / name)
+
+
+# Names in the order in which the frames were taken.
+IN_TIME = {
+    "plain": [f"{i}.jpg" for i in range(1, 17)],
+    "clip and frame": [f"00001_{i:05d}.jpg" for i in (1, 2, 9, 10, 100)],
+    "mixed": ["cover.jpg", "1.jpg", "2.jpg", "00001_00003.jpg", "10.jpg", "clip7-frame11.png"],
+    "one face": [f"f_{i}_face0.jpg" for i in (1, 2, 3, 9, 10, 11, 100)],
+    "size of the frame": [f"take2_{i}_224x224.png" for i in (1, 2, 10)],
+    "two faces": [f"f_{i}_face{k}.jpg" for i in (1, 2, 10) for k in (0, 1)],
+    "seconds": ["0.5.jpg", "9.0.jpg", "9.5.jpg", "10.0.jpg", "10.5.jpg"],
+    "face and a cover": ["cover.jpg", "f_1_face0.jpg", "f_2_face0.jpg", "f_10_face0.jpg"],
+    "no number": ["a.jpg", "b.jpg", "c.jpg"],
+    "same numbers": ["1_a.jpg", "1_b.jpg", "1_c.jpg"],
+    "two kinds of file": ["1.jpg", "1.png", "2.jpg", "2.png", "10.jpg"],
+    "one frame": ["f_10_face0.jpg"],
+}
+
+
+@pytest.mark.parametrize("case", IN_TIME)
+def test_frames_are_in_temporal_order(case, tmp_path):
+    expected = IN_TIME[case]
+    for seed in range(5):
+        shuffled = np.random.default_rng(seed).permutation(expected).tolist()
+        assert frames.frame_order(shuffled) == expected
+    for name in expected:
+        (tmp_path / name).write_bytes(b"")
+    assert frames.frame_files(tmp_path) == [str(tmp_path / name) for name in expected]
 
 
 def test_a_list_that_is_no_text(tmp_path):
@@ -84,3 +122,28 @@ def test_a_list_that_is_no_text(tmp_path):
     path.write_bytes("é".encode("latin-1"))
     with pytest.raises(UserError, match="is not UTF-8 text"):
         lists.read_lines(path)
+
+
+def test_line_ends_of_all_systems(tmp_path):
+    path = tmp_path / "list.txt"
+    for end in (b"\n", b"\r\n", b"\r"):
+        path.write_bytes(end.join([b"a 1", b"", b"b\xe2\x80\xa8c ", b""]))
+        assert lists.read_lines(path) == [(1, "a 1"), (3, "b\u2028c")]
+
+
+def test_numbers_of_thousands_of_digits(tmp_path):
+    path = tmp_path / "list.txt"
+    digits = "9" * 5000  # Python refuses to convert them
+    path.write_text(f"clip {digits} 0\n")
+    with pytest.raises(UserError, match="row 1: .* is no row of the form"):
+        lists.read_frame_list(path, 2)
+    path.write_text(f"clip 3 {digits}\n")
+    with pytest.raises(UserError, match=r"1 labels are none of 0 to 1 .*\n.*row 1: label"):
+        lists.read_frame_list(path, 2)
+
+
+def test_a_row_that_the_csv_reader_refuses(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text(f"name,label\n{'x' * 200_000},1\n")  # longer than a field may be
+    with pytest.raises(UserError, match=r"list.csv, row 2 is no row of a csv file .*mend the row"):
+        lists.read_csv(path, ("name", "label"), 2, 1)

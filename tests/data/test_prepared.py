@@ -1,5 +1,6 @@
 """Prepared sets: what comes back, and validation cuts."""
 
+import functools
 import pickle
 import shutil
 import tempfile
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 import logo_jax.data
 from logo_jax.common.errors import UserError
-from logo_jax.data import PreparedSet, cut_validation
+from logo_jax.data import PreparedSet, builder, cut_validation, pipeline
+from logo_jax.data.augment import AugmentConfig
+from logo_jax.data.sampling import dynamic_sampling
 
 
 def test_the_table_comes_back(noise_set):
@@ -45,14 +48,75 @@ def test_the_fingerprint_tells_sets_apart(noise_builder, noise_set, tmp_path):
     assert len({fingerprint("same"), fingerprint("a", clips=12), fingerprint("b", frames=4)}) == 3
 
 
-def test_a_damaged_set_is_refused(noise_set, tmp_path):
-    with pytest.raises(UserError, match=r"prepared.json cannot be read"):
-        PreparedSet(tmp_path)
+@pytest.fixture(scope="module")
+def three_shards(noise_builder, tmp_path_factory):
+    """Folder of a set of three shards, four clips in each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builder, "CLIPS_PER_SHARD", 4)
+        return noise_builder(data_dir=tmp_path_factory.mktemp("shards"), clips=12).prepare()
+
+
+def shard(number):
+    return f"noise_clips-clips.array_record-{number:05d}-of-00003"
+
+
+DAMAGES = {
+    "a file that is gone": (
+        ("prepared.json", "clips.csv", "dataset_info.json", "features.json", shard(0), shard(2)),
+        lambda data: None,
+    ),
+    "an empty file": (
+        ("prepared.json", "clips.csv", "dataset_info.json", "features.json", shard(0), shard(2)),
+        lambda data: b"",
+    ),
+    "half a file": (
+        ("prepared.json", "clips.csv", "dataset_info.json", "features.json", shard(0), shard(2)),
+        lambda data: data[: len(data) // 2],
+    ),
+    "no keys": (("prepared.json", "dataset_info.json", "features.json"), lambda data: b"{}"),
+    "a list": (("prepared.json", "dataset_info.json", "features.json"), lambda data: b"[]"),
+    "no text": (("prepared.json", "clips.csv", "features.json"), lambda data: b"\xff\x00"),
+    "fewer clips": (("clips.csv",), lambda data: data[: data.index(b"clip 5")]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_set_is_refused(three_shards, tmp_path, damage):
+    names, change = DAMAGES[damage]
+    for name in names:
+        copy = tmp_path / name
+        shutil.copytree(three_shards, copy)
+        data = change((copy / name).read_bytes())
+        (copy / name).unlink()
+        if data is not None:
+            (copy / name).write_bytes(data)
+        with pytest.raises(UserError) as error:
+            prepared = PreparedSet(copy)
+            for row in range(len(prepared)):
+                assert prepared[row]["clip_id"] == f"clip {row}"
+        message = str(error.value)
+        assert message.startswith(f"{copy / name} cannot be read ("), message
+        assert message.endswith("delete its folder and prepare again.") and "\n" not in message
+
+
+def test_a_shard_of_other_clips_is_refused(three_shards, tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(noise_set.folder, copy)
-    (copy / "prepared.json").write_text("{")
-    with pytest.raises(UserError, match="this is no prepared set; delete its folder"):
-        PreparedSet(copy)
+    shutil.copytree(three_shards, copy)
+    shutil.copy(copy / shard(0), copy / shard(1))
+    prepared = PreparedSet(copy)
+    assert prepared[3]["clip_id"] == "clip 3" and prepared[-1]["clip_id"] == "clip 11"
+    with pytest.raises(UserError, match=rf"{shard(1)} cannot be read \(it does not hold .*clip 6"):
+        prepared[6]
+
+
+def test_a_row_that_is_not_there(noise_set):
+    with pytest.raises(IndexError):
+        noise_set[21]
+
+
+def test_a_folder_that_holds_no_set(tmp_path):
+    with pytest.raises(UserError, match=r"prepared.json cannot be read .*this is no prepared set"):
+        PreparedSet(tmp_path)
 
 
 def test_a_set_may_be_moved(noise_set, tmp_path):
@@ -122,6 +186,34 @@ def test_cuts_of_groups_are_near_the_fraction():
     _, val = cut_validation(prepared, np.arange(900), 0.2, seed=0)
     shares = np.bincount(prepared.labels[val]) / np.bincount(prepared.labels)
     assert (abs(shares - 0.2) < 0.08).all()
+
+
+def test_the_draw_of_a_cut_is_no_other_draw(noise_set, monkeypatch):
+    keys = []
+    real = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda key: keys.append(key) or real(key))
+    cut_validation(noise_set, noise_set.rows("train"), 0.2, seed=3)
+    (cut,) = keys
+    keys.clear()
+    # 21 clips of which each is a batch of its own: the draws of 6 epochs.
+    settings = {
+        "batch_size": 1,
+        "total_steps": 6 * 21,
+        "seed": 3,
+        "sampler": functools.partial(dynamic_sampling, segments=1, duration=1),
+        "frame_size": 8,
+        "augment": AugmentConfig(),
+        "class_balanced": 0.5,
+    }
+    for _ in pipeline.train_batches(noise_set, np.arange(21), **settings):
+        pass
+    assert len(keys) > 6 * 21
+
+    def state(key):  # what a generator starts from: NumPy fills up short keys with zeros
+        return np.random.SeedSequence(key).generate_state(4).tolist()
+
+    assert state((3, 4)) == state((3, 4, 0))
+    assert (3, 4, 0) in keys and state(cut) not in [state(key) for key in keys]
 
 
 def test_impossible_cuts_are_refused():

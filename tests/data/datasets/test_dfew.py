@@ -71,6 +71,14 @@ def test_lists_with_bom_crlf_and_blank_lines(dfew, load):
     assert load().fingerprint == before
 
 
+def test_lists_with_line_ends_of_an_old_mac(dfew, load):
+    before = load().fingerprint
+    path = dfew.list("train", 1)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
+    shutil.rmtree(load().folder)
+    assert load().fingerprint == before
+
+
 def test_fewer_folds_when_asked(dfew, load):
     for fold in (3, 4, 5):
         dfew.list("train", fold).unlink()
@@ -113,6 +121,7 @@ BROKEN_LISTS = {
     "no label": ("3,3\n", "3\n", r'row 4: "3" is no row of the form "video_name,label"'),
     "three fields": ("3,3\n", "3,3,3\n", r"is no row of the form"),
     "a name": ("3,3\n", "c3,3\n", r'row 4: the video_name "c3" is no whole number'),
+    "5,000 digits": ("3,3\n", "9" * 5000 + ",3\n", r"no whole number of at most 18 digits"),
     "twice": ("3,3\n", "3,3\n03,3\n", r'row 5: the clip "3" stands already in .*row 4'),
     "in both": ("3,3\n", "3,3\n8,1\n", r"clip 8 is also in the train list of fold 2"),
     "contradiction": ("3,3\n", "3,4\n", r"row 4: clip 3 has label 4, but 3 in .*test.*row 4"),
@@ -214,3 +223,19 @@ def test_changed_lists_are_not_passed_over(dfew, load):
     with pytest.raises(UserError, match=r"are not those that .* was prepared from"):
         load()
     load(source="")
+
+
+def test_changed_frames_are_not_passed_over(dfew, load):
+    shutil.rmtree(dfew.clip(14))
+    settings = {"allow_missing": True, "allow_empty_classes": True}
+    load(**settings)
+    frame = dfew.clip(3) / "00003_00004.jpg"
+    frame.unlink()
+    with pytest.raises(UserError, match="clip 00003 of .*DFEW had 9 frames .*, now it has 8: del"):
+        load(**settings)
+    load(source="", **settings)
+    frame.write_bytes(b"frames are counted, not read")
+    load(**settings)
+    shutil.rmtree(dfew.clip(3))
+    with pytest.raises(UserError, match=r"had 9 frames .*clip_224x224/00003: No such file"):
+        load(**settings)

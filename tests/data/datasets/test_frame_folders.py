@@ -1,6 +1,7 @@
 """The builder of a user's own clips: folders, lists, and what is wrong with them."""
 
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -79,6 +80,24 @@ def test_lists(listed):
     assert prepared.rows("train").tolist() == [0, 1]
 
 
+def test_a_clip_is_one_however_its_folder_is_written(listed):
+    path = listed / "train.txt"
+    path.write_text("./all//clip 0/ 3 0\nall/x/../clip 1 4 1\n")
+    prepared = load(listed)
+    assert prepared.clip_ids == ["all/clip 0", "all/clip 1", "all/clip 2"]
+    for name in ("./all/clip 2", "all//clip 2", "all/clip 2/"):
+        path.write_text(f"all/clip 0 3 0\nall/clip 1 4 1\n{name} 5 1\n")
+        with pytest.raises(
+            UserError, match=f'"all/clip 2" stands already in .*row 3 as "{name}"; remove one'
+        ):
+            load(listed, set_name="other")
+    # A capital letter makes another folder.
+    write_frames(listed / "All" / "clip 2", 5)
+    path.write_text("all/clip 0 3 0\nall/clip 1 4 1\nAll/clip 2 5 1\n")
+    ids = load(listed, set_name="capital").clip_ids
+    assert ids == ["all/clip 0", "all/clip 1", "All/clip 2", "all/clip 2"]
+
+
 BROKEN_LISTS = {
     "a header": ("all/clip 0 3 0\n", "dir num_frames label\n", r"row 1: .* has no header"),
     "no label": ("all/clip 1 4 1\n", "all/clip 1\n", r'row 2: "all/clip 1" is no row'),
@@ -151,12 +170,43 @@ def test_two_sets_side_by_side(tree, tmp_path):
     for name in ("a", "b"):
         write_frames(other / "train" / name / "clip", 2)
     load(tree)
-    with pytest.raises(UserError, match=r"lists in .*other are not those that .* prepared from"):
+    with pytest.raises(
+        UserError, match=r"default.* was prepared from .*clips and not from .*other"
+    ):
         load(other)
     assert len(load(other, set_name="second")) == 2
     assert len(load(tree)) == 9
     with pytest.raises(UserError, match="cannot be the name of a folder"):
         load(other, set_name="../x")
+
+
+def test_another_source_is_not_passed_over(tree, tmp_path, monkeypatch):
+    before = load(tree)
+    copy = tmp_path / "copy"
+    shutil.copytree(tree, copy)  # the same lists and frames
+    with pytest.raises(
+        UserError, match=r"and not from .*copy: delete .*choose another data_dir or set_name, or"
+    ):
+        load(copy)
+    assert load(copy, set_name="copy").fingerprint == before.fingerprint
+    with pytest.raises(UserError, match=r"There is no folder .*nowhere: .*or leave source empty"):
+        load(tmp_path / "nowhere")
+    # The same folder under other names.
+    (tmp_path / "link").symlink_to(tree)
+    monkeypatch.chdir(copy)
+    for same in (tmp_path / "link", Path("../clips"), f"{tree}/"):
+        data_dir = tmp_path / "data"
+        logo_jax.data.load("frame_folders", data_dir, source=same, num_workers=0)
+    shutil.rmtree(tree)
+    assert len(logo_jax.data.load("frame_folders", tmp_path / "data")) == 9  # without a source
+
+
+def test_a_clip_of_another_length_is_not_passed_over(tree, listed):
+    load(listed)
+    frame = listed / "all" / "clip 2" / "9.png"
+    frame.write_bytes(b"")
+    with pytest.raises(UserError, match="clip all/clip 2 of .* had 5 frames .*, now it has 6"):
+        load(listed)
 
 
 def test_no_clips_at_all(tmp_path):

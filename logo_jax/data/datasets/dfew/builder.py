@@ -9,7 +9,7 @@ from logo_jax.common.errors import UserError, pick
 from logo_jax.data import lists
 from logo_jax.data.builder import ClipBuilder
 from logo_jax.data.entries import ClipEntry
-from logo_jax.data.frames import read_folder
+from logo_jax.data.frames import count_frames, read_folder
 
 CLASSES = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")
 HEADER = ("video_name", "label")
@@ -35,6 +35,7 @@ class Dfew(ClipBuilder):
     """DFEW, single-labelled: 11,697 clips of films, 7 expressions, 5 folds."""
 
     make_frames = staticmethod(read_folder)
+    count_frames = staticmethod(count_frames)
     parts_with_all_classes = ("train", "test")
     how_to_get = (
         "DFEW is handed out by its authors to those who sign their agreement "
@@ -128,9 +129,10 @@ class Dfew(ClipBuilder):
             )
         rows = lists.read_csv(path, HEADER, len(CLASSES), FIRST_LABEL)
         for row in rows:
-            if not (row.name.isascii() and row.name.isdigit()):
+            if not lists.is_number(row.name):
                 raise UserError(
-                    f'{row.where}: the video_name "{row.name}" is no whole number; mend the row.'
+                    f'{row.where}: the video_name "{row.name}" is no whole number of at most '
+                    f"{lists.MAX_DIGITS} digits; mend the row."
                 )
         # 7 and 00007 are one clip.
         rows = [dataclasses.replace(row, name=str(int(row.name))) for row in rows]

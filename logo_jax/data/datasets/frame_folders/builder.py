@@ -1,6 +1,7 @@
 """The builder of a user's own clips, from a tree of folders or from list files."""
 
 import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from logo_jax.common.errors import UserError, suggest
 from logo_jax.data import lists
 from logo_jax.data.builder import ClipBuilder
 from logo_jax.data.entries import PARTS, ClipEntry
-from logo_jax.data.frames import SUFFIXES, natural_key, read_declared
+from logo_jax.data.frames import SUFFIXES, count_declared, natural_key, read_declared
 
 CLASS_FILE = "classes.txt"
 
@@ -18,6 +19,7 @@ class FrameFolders(ClipBuilder):
     """Clips as folders of frames, labelled by folder names or by lists."""
 
     make_frames = staticmethod(read_declared)
+    count_frames = staticmethod(count_declared)
     how_to_get = (
         "Put your clips in <source>/<split>/<class>/<clip>/<frames>, with the splits train, val "
         f"and test, or write lists train.txt, val.txt, test.txt and {CLASS_FILE} into <source> "
@@ -104,8 +106,9 @@ class FrameFolders(ClipBuilder):
             rows += new
             for row in new:
                 folder = lists.inside(self.source, row.name, row.where)
+                name = os.path.relpath(folder, self.source)  # one clip, however it is written
                 label = self.classes[row.label]
-                entries.append(self._entry(row.name, folder, row.num_frames, label, path.stem))
+                entries.append(self._entry(name, folder, row.num_frames, label, path.stem))
         lists.refuse_repeated(rows)  # across train, val and test
         return entries
 
