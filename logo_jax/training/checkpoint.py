@@ -11,6 +11,8 @@ resume with another number of input workers.
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,21 @@ NEWEST_KEPT = 2  # a checkpoint that a crash of the machine has damaged still ha
 
 
 class Checkpoints:
-    """The checkpoints of one run: `last` for resuming, `best` for the selection."""
+    """The checkpoints of one run: `last` for resuming, `best` for the selection.
+
+    Raises:
+        UserError: Orbax cannot save below a folder of this name.
+    """
 
     def __init__(self, workdir: str | os.PathLike):
         folder = Path(workdir).absolute() / "checkpoints"
+        if set("*?[") & set(str(folder)):
+            # Orbax looks for its own files with a glob pattern that begins with the folder: it
+            # finds none, and leaves half a checkpoint without a word.
+            raise UserError(
+                f"Checkpoints cannot be saved in {folder.parent}: choose a --workdir whose path "
+                "has no *, ? and [."
+            )
         self._last = _manager(folder / "last", NEWEST_KEPT)
         self._best = _manager(folder / "best", 1)
 
@@ -75,23 +88,37 @@ def find_checkpoint(path: str | os.PathLike, which: str = "last") -> Path:
     Raises:
         UserError: no checkpoint there.
     """
-    path = Path(path).absolute()
+    path = Path(path).expanduser().absolute()
     if (path / "variables").is_dir() and path.name.isdigit():
         return path
-    folder = path / "checkpoints" / which
-    steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
-    if not steps:
+    found = newest(path, which)
+    if found is None:
         raise UserError(
             f"No {which} checkpoint in {path}: give the workdir of a run (it has the folder "
             f"checkpoints/{which}/<step>) or the folder of one step."
         )
-    return folder / str(max(steps))
+    return found
+
+
+def newest(workdir: Path, which: str = "last") -> Path | None:
+    """Return the folder of the newest "last" or "best" checkpoint, None where there is none."""
+    folder = workdir.absolute() / "checkpoints" / which
+    steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+    return folder / str(max(steps)) if steps else None
 
 
 def read_meta(checkpoint: Path) -> dict:
-    """Return `meta` of the checkpoint step in the folder `checkpoint`."""
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
-        return checkpointer.restore(checkpoint / "meta")
+    """Return `meta` of the checkpoint step in the folder `checkpoint`.
+
+    Raises:
+        UserError: the checkpoint is damaged.
+    """
+    with _damage(checkpoint), ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+        meta = checkpointer.restore(checkpoint / "meta")
+        lost = {"step", "config", "classes", "fingerprint", "train_clips"} - set(meta)
+        if lost:
+            raise ValueError(f"its meta lacks {', '.join(sorted(lost))}")
+        return meta
 
 
 def load_variables(checkpoint: Path, like: dict | None = None) -> dict:
@@ -102,13 +129,13 @@ def load_variables(checkpoint: Path, like: dict | None = None) -> dict:
             must fit; None returns host arrays of whatever it holds.
 
     Raises:
-        UserError: the checkpoint holds another model.
+        UserError: the checkpoint holds another model, or is damaged.
     """
     if like is not None:
         return _restore(checkpoint, "variables", like)
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    with _damage(checkpoint), ocp.PyTreeCheckpointer() as checkpointer:
         as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
-        tree = checkpointer.metadata(checkpoint / "variables").item_metadata.tree
+        tree = _saved_tree(checkpointer, checkpoint / "variables")
         args = ocp.args.PyTreeRestore(restore_args=jax.tree.map(lambda _: as_numpy, tree))
         return checkpointer.restore(checkpoint / "variables", args=args)
 
@@ -184,8 +211,8 @@ def _is_key(leaf: Any) -> bool:
 def _restore(checkpoint: Any, name: str, like: Any) -> Any:
     """Restore one item of a checkpoint step in the form of `like`, which its tensors must fit."""
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    with ocp.StandardCheckpointer() as checkpointer:
-        saved = _shapes(checkpointer.metadata(checkpoint / name).item_metadata.tree)
+    with _damage(checkpoint), ocp.StandardCheckpointer() as checkpointer:
+        saved = _shapes(_saved_tree(checkpointer, checkpoint / name))
         # As the file has it: named tuples are dictionaries there.
         wanted = _shapes(abstract)
         wrong = [
@@ -201,6 +228,27 @@ def _restore(checkpoint: Any, name: str, like: Any) -> Any:
                 "--workdir, or config.init_from to start from it."
             )
         return checkpointer.restore(checkpoint / name, abstract)
+
+
+def _saved_tree(checkpointer: ocp.Checkpointer, item: Any) -> Any:
+    """The tree of what was saved, with shapes and types for arrays."""
+    metadata = checkpointer.metadata(item).item_metadata
+    if metadata is None:  # Orbax's word for files that are not there
+        raise ValueError(f"{item.name} cannot be read")
+    return metadata.tree
+
+
+@contextmanager
+def _damage(checkpoint: Any) -> Iterator[None]:
+    """Say in one sentence that what was saved cannot be read."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).split(" [", 1)[0].splitlines()[0]  # Tensorstore appends its settings
+        raise UserError(
+            f"The checkpoint {checkpoint} is damaged ({reason}): delete this folder, and the run "
+            "goes on from the checkpoint before it, if there is one."
+        ) from error
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

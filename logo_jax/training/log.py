@@ -1,10 +1,14 @@
 """The training log: one JSON object a line in `metrics.jsonl`, and TensorBoard event files."""
 
+import contextlib
 import json
 import os
+import time
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 from logo_jax.common.errors import UserError
 from logo_jax.common.files import atomic_writer
@@ -15,35 +19,75 @@ class TrainingLog:
 
     A run that resumes at `first_step` repeats the steps after it: their old lines are dropped, so
     that each step stands once.
+
+    Raises:
+        UserError: a line of the log is no line of it, or the log cannot be written.
     """
 
     def __init__(self, workdir: str | os.PathLike, first_step: int):
-        self.path = Path(workdir) / "metrics.jsonl"
+        self.workdir = Path(workdir)
+        self.path = self.workdir / "metrics.jsonl"
+        self._kept: list[dict] = []
         if self.path.exists():
-            kept = [line for line in self._lines() if json.loads(line)["step"] <= first_step]
+            self._kept = [line for line in self._lines() if line["step"] <= first_step]
             with atomic_writer(self.path) as file:
-                file.writelines(line + "\n" for line in kept)
+                file.writelines(json.dumps(line) + "\n" for line in self._kept)
         try:
+            folder = self.workdir / "tensorboard"
+            folder.mkdir(exist_ok=True)
             self._file = self.path.open("a", encoding="utf-8")
-            self._tensorboard = SummaryWriter(
-                str(Path(workdir) / "tensorboard"), purge_step=first_step + 1
-            )
+            # Not tensorboardX's SummaryWriter: it writes in a thread, where a full disk ends the
+            # thread and, once its queue is full, leaves the training waiting for ever.
+            self._tensorboard = EventsWriter(str(folder / "events"))
+            # TensorBoard hides what an earlier start wrote from this step on.
+            start = SessionLog(status=SessionLog.START)
+            self._tensorboard.write_event(Event(step=first_step + 1, session_log=start))
         except OSError as error:
-            raise UserError(f"Cannot write the training log in {workdir}: {error}.") from error
+            raise self._cannot_write(error) from error
+
+    def holds(self, step: int, name: str) -> bool:
+        """Whether an earlier start of the run has recorded `name` at `step`."""
+        return any(line["step"] == step and name in line for line in self._kept)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Record `values` under `step`, the number of steps done."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, step)
-        self._tensorboard.flush()
+        """Record `values` under `step`, the number of steps done.
+
+        Raises:
+            UserError: the disk is full or cannot be written to.
+        """
+        try:
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+            for name, value in values.items():
+                event = Event(wall_time=time.time(), step=step, summary=scalar(name, value))
+                self._tensorboard.write_event(event)
+            self._tensorboard.flush()
+        except OSError as error:
+            raise self._cannot_write(error) from error
 
     def close(self) -> None:
-        self._file.close()
-        self._tensorboard.close()
+        """Close the files. Every line was flushed, or its failure was raised by `write`."""
+        for file in (self._file, self._tensorboard):
+            with contextlib.suppress(OSError):
+                file.close()
 
-    def _lines(self) -> list[str]:
+    def _lines(self) -> list[dict]:
         """The whole lines; a crash may have cut the last one short."""
-        text = self.path.read_text(encoding="utf-8")
-        return text[: text.rfind("\n") + 1].splitlines()
+        content = self.path.read_bytes()
+        lines = []
+        for number, text in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+            try:
+                line = json.loads(text)
+                line["step"] += 0  # a number
+            except (ValueError, TypeError, KeyError) as error:
+                raise UserError(
+                    f"Line {number} of {self.path} is damaged: delete the line, or the file."
+                ) from error
+            lines.append(line)
+        return lines
+
+    def _cannot_write(self, error: OSError) -> UserError:
+        reason = error.strerror or error
+        return UserError(
+            f"Cannot write the training log in {self.workdir}: {reason}; free some space there."
+        )

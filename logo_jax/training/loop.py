@@ -53,11 +53,14 @@ def fit(
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C; the state of the last finished step is saved.
-        UserError: the loss or the parameters are not finite, or a checkpoint cannot be written.
+        UserError: the loss or the parameters are not finite, or a checkpoint or the log cannot be
+            written.
     """
     first_step = int(state.step)
-    if evaluate and _due(first_step, schedule.evaluate_every, schedule.total_steps):
-        # The run was stopped between the checkpoint of this step and its evaluation.
+    select_now = evaluate and _due(first_step, schedule.evaluate_every, schedule.total_steps)
+    if select_now and not log.holds(first_step, f"selection_{selection_metric}"):
+        # The run was stopped between the checkpoint of this step and the end of its evaluation.
+        assert evaluate is not None
         _keep_best(state, first_step, evaluate, selection_metric, checkpoints, log, meta)
     progress = Progress(schedule.total_steps, "training", "steps", done=first_step)
     averages = _Averages()
@@ -67,7 +70,16 @@ def fit(
         with StopSignals() as signals:
             for step in range(first_step + 1, schedule.total_steps + 1):
                 asked = time.perf_counter()
-                batch = next(batches)
+                try:
+                    batch = next(batches)
+                except Exception:
+                    if not signals.received:
+                        raise
+                    # The signal went to the input workers as well, so no further step can be done.
+                    if running is not None:
+                        _finite(running, step - 1, checkpoints)
+                    checkpoints.save(state, {**meta, "step": step - 1})
+                    raise _interrupted(signals.received, step - 1, schedule) from None
                 averages.waited += time.perf_counter() - asked
                 state, metrics = train_step(state, to_devices(batch, mesh))
                 # Reading the step before this one keeps the devices busy while the host reads.
@@ -84,16 +96,13 @@ def fit(
                 if log_now:
                     values = averages.means()
                     averages = _Averages()
-                    log.write(step, values)
+                    _write(log, step, values, state, checkpoints, meta)
                     note = f"loss {values['loss']:.4f}, {values['clips_per_second']:.1f} clips/s"
                 progress.update(1, note)
                 if save_now or signals.received:
                     checkpoints.save(state, {**meta, "step": step})
                 if signals.received and step < schedule.total_steps:
-                    raise Interrupted(
-                        f"{signals.received}: stopped after step {step} of "
-                        f"{schedule.total_steps} and saved; the same command continues from there."
-                    )
+                    raise _interrupted(signals.received, step, schedule)
                 if evaluate and select_now:
                     _keep_best(state, step, evaluate, selection_metric, checkpoints, log, meta)
                     averages = (
@@ -124,6 +133,31 @@ def _finite(metrics: Metrics, step: int, checkpoints: Checkpoints) -> dict[str, 
     return values
 
 
+def _interrupted(signal: str, step: int, schedule: Schedule) -> Interrupted:
+    return Interrupted(
+        f"{signal}: stopped after step {step} of {schedule.total_steps} and saved; the same "
+        "command continues from there."
+    )
+
+
+def _write(
+    log: TrainingLog,
+    step: int,
+    values: dict[str, float],
+    state: TrainState,
+    checkpoints: Checkpoints,
+    meta: dict,
+) -> None:
+    """Write to the log; where that fails, save the state before the run stops."""
+    try:
+        log.write(step, values)
+    except UserError as error:
+        checkpoints.save(state, {**meta, "step": step})  # its own failure is told instead
+        raise UserError(
+            f"{error} Step {step} is saved, and the same command continues from there."
+        ) from error
+
+
 def _keep_best(
     state: TrainState,
     step: int,
@@ -135,10 +169,12 @@ def _keep_best(
 ) -> None:
     """Evaluate, and save the state as the best one when no earlier one was as good."""
     numbers = evaluate(state)
-    log.write(step, {f"selection_{name}": value for name, value in numbers.items()})
     best = checkpoints.best_meta()
     if best is None or (numbers[metric] > best["score"] and step > best["step"]):
         checkpoints.save_best(state, {**meta, "step": step, "score": numbers[metric]})
+    # The line comes last: a start that finds it knows that nothing is left to do for the step.
+    values = {f"selection_{name}": value for name, value in numbers.items()}
+    _write(log, step, values, state, checkpoints, meta)
 
 
 class _Averages:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: finish the step, save, exit cleanly."""
+"""SIGTERM and Ctrl-C: in the training loop, finish the step and save; elsewhere, end in order."""
 
 import signal
 import threading
@@ -7,10 +7,44 @@ from types import FrameType
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
+class Stopped(KeyboardInterrupt):
+    """A stop signal came where no step was going on.
+
+    Attributes:
+        status: exit status of a program that this signal ended, 128 + its number.
+        saved: what is there to go on from; set by whoever knows.
+    """
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.name = signal.Signals(number).name
+        self.status = 128 + number
+        self.saved = "nothing was saved, and the same command starts over"
+
+    def __str__(self) -> str:
+        return f"{self.name}: stopped; {self.saved}"
+
+
+def raise_on_stop() -> None:
+    """Raise `Stopped` in the main thread at the first stop signal; a second one ends the program.
+
+    A signal that is ignored, as Ctrl-C is in a background job, stays so.
+    """
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _raise)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    for each in STOPPING:
+        signal.signal(each, signal.SIG_DFL)
+    raise Stopped(number)
+
+
 class StopSignals:
     """While the `with` block runs, `received` names the first stop signal that came, or is "".
 
-    A second signal ends the program at once, as it would have without this class.
+    A second signal does what it would have done without this class.
     """
 
     def __init__(self) -> None:

@@ -127,7 +127,8 @@ def test_a_checkpoint_keeps_the_centers(tmp_path, weight):
     objective = objective_of(cross_entropy=1.0, center_loss=weight)
     state = start(objective, sam(optax.sgd(RATE), RHO), data_mesh())
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(state, {"step": 0})
+    meta = {"step": 0, "config": {}, "classes": [], "fingerprint": "", "train_clips": 3}
+    checkpoints.save(state, meta)
     emptied = state.replace(loss_state=jax.tree.map(jnp.zeros_like, state.loss_state))
     restored, _ = checkpoints.restore(emptied)
     checkpoints.close()

@@ -1,0 +1,78 @@
+"""Stops of the training loop, and what is there afterwards."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from logo_jax.common.errors import Interrupted, UserError
+from logo_jax.training.checkpoint import find_checkpoint, load_variables
+from logo_jax.training.log import TrainingLog
+from tests.training.small_run import endless, fit
+
+
+def saved(workdir):
+    """Step of the newest checkpoint, which its parameters must agree with."""
+    checkpoint = find_checkpoint(workdir)
+    np.testing.assert_array_equal(load_variables(checkpoint)["params"]["w"], int(checkpoint.name))
+    return int(checkpoint.name)
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_ctrl_c_that_also_ends_the_workers_saves_the_last_finished_step(tmp_path, step):
+    def batches():
+        source = endless()
+        for _ in range(step - 1):
+            yield next(source)
+        os.kill(os.getpid(), signal.SIGINT)  # the terminal sends it to the workers too
+        raise RuntimeError("a worker is gone")
+
+    with pytest.raises(Interrupted, match=f"SIGINT: stopped after step {step - 1} of 4 and saved"):
+        fit(tmp_path, 4, batches())
+    assert saved(tmp_path) == step - 1
+    fit(tmp_path, 4)
+    assert saved(tmp_path) == 4
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_an_error_of_the_input_is_no_interruption(tmp_path):
+    def batches():
+        yield from ()
+        raise RuntimeError("a broken file")
+
+    with pytest.raises(RuntimeError, match="a broken file"):
+        fit(tmp_path, 4, batches())
+
+
+def test_a_log_that_cannot_be_written_saves_the_step(tmp_path):
+    log = TrainingLog(tmp_path, 0)
+    log._file.close()
+    log._file = open("/dev/full", "w")  # every write fails as on a full disk
+    with pytest.raises(UserError, match=r"Cannot write the training log .*No space.*Step 1 is sav"):
+        fit(tmp_path, 4, log=log)
+    assert saved(tmp_path) == 1
+
+
+def test_tensorboard_on_a_full_disk_stops_with_a_sentence(tmp_path):
+    log = TrainingLog(tmp_path, 0)
+    log._tensorboard._py_recordio_writer._writer = open("/dev/full", "wb")
+    with pytest.raises(UserError, match="Cannot write the training log"):
+        fit(tmp_path, 4, log=log)
+
+
+def test_each_step_is_selected_once(tmp_path):
+    def evaluate(state):
+        calls.append(int(state.step))
+        return {"uar": 0.5, "war": 0.5}
+
+    calls = []
+    for total in (2, 2, 4):  # trained, finished before, trained longer
+        fit(tmp_path, total, evaluate=evaluate)
+    assert calls == [2, 4]
+    assert [line["step"] for line in lines(tmp_path) if "selection_uar" in line] == [2, 4]
