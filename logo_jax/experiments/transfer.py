@@ -94,7 +94,7 @@ def parse_class_map(text: str) -> dict[str, str]:
     """Parse "new=old,..." into {new: old}.
 
     Raises:
-        UserError: a part without "=".
+        UserError: a part without "=", or a new class that stands there twice.
     """
     pairs = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -102,6 +102,11 @@ def parse_class_map(text: str) -> dict[str, str]:
         if not equals:
             raise UserError(
                 f'config.init_class_map: "{part}" is not of the form "new class=old class".'
+            )
+        if new.strip() in pairs:
+            raise UserError(
+                f'config.init_class_map gives the new class "{new.strip()}" two old ones: leave '
+                "one out."
             )
         pairs[new.strip()] = old.strip()
     return pairs

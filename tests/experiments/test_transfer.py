@@ -100,6 +100,7 @@ def test_another_size_is_refused(config, run):
         ("happy=jooy", 'the old class "jooy", which does not exist.*Did you mean "joy"'),
         ("hapy=joy", 'the new class "hapy", which does not exist.*Did you mean "happy"'),
         ("happy", 'not of the form "new class=old class"'),
+        ("happy=joy,happy=rage", 'gives the new class "happy" two old ones'),
     ],
 )
 def test_a_wrong_class_map_is_refused(config, run, class_map, message):
