@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,62 +10,32 @@ from typing import Any
 import absl.logging
 import jax
 import numpy as np
-from absl import flags
 from ml_collections import ConfigDict
 
-from logo_jax.common.errors import UserError, pick, suggest
+from logo_jax.common.errors import UserError, pick
 from logo_jax.common.files import write_json
+from logo_jax.data.augment import AugmentConfig
 from logo_jax.data.sampling import make_samplers
 from logo_jax.data.views import spatial_views
-from logo_jax.training.objective import Objective
+from logo_jax.experiments import parts
+from logo_jax.experiments.transfer import parse_class_map
+from logo_jax.training.checkpoint import newest, read_meta
+from logo_jax.training.state import init_variables
 
 RECORD = "config.json"
 SELECTIONS = {"last": None, "best_on_val": "val", "best_on_test": "test"}
 FRAME_ORDERS = ("natural", "shuffled", "reversed", "single")
 
-# Fields that a run may change when it resumes, because its parameters do not depend on them.
+# Fields that may change when a run resumes or is judged: its parameters do not depend on them. A
+# name that ends in a dot stands for all fields below it.
 FREE_FIELDS = (
     "log_every",
     "checkpoint_every",
     "data.data_dir",
     "data.source",
     "data.num_workers",
-    "evaluation.batch_size",
-    "evaluation.controls",
-    "evaluation.temporal_views",  # the selection of checkpoints sees one view
-    "evaluation.spatial_views",
-    "model.pretrained",  # read at step 0 only
-    "init_from",
-    "init_class_map",
+    "evaluation.",  # the selection of checkpoints sees one view, whatever stands there
 )
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parse the command line; what is wrong with it becomes one sentence.
-
-    Raises:
-        UserError: an unknown flag or config field (with the nearest that exists), a value of the
-            wrong type, no such config file, or an argument that the config does not take.
-    """
-    for argument in argv[1:]:
-        name, _, value = argument.partition("=")
-        path = Path(value.split(":")[0])
-        if name.lstrip("-") == "config" and value and not path.is_file():
-            present = sorted(str(file) for file in path.parent.glob("*.py"))
-            raise UserError(f"There is no config file {path}.{suggest(str(path), present)}")
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        raise UserError(f"{error}") from error
-    except (AttributeError, KeyError) as error:
-        # ml_collections' words: 'num_blcks'\\nDid you mean "num_blocks" instead of "num_blcks"?
-        words = str(error).replace("\\\\", "\\")
-        field = re.search(r"'(\w+)", words)
-        near = re.search(r'Did you mean "(\w+)"', words)
-        raise UserError(
-            f'The config has no field "{field.group(1) if field else words}".'
-            + (f' Did you mean "{near.group(1)}"?' if near else "")
-        ) from error
 
 
 def quiet_libraries() -> None:
@@ -128,6 +97,8 @@ def check(config: ConfigDict) -> None:
     for field in ("max_steps", "data.fold", "data.num_workers", "seed"):
         if _field(config, field) < 0:
             raise UserError(f"config.{field}={_field(config, field)}: it cannot be negative.")
+    if config.seed >= 2**32:  # JAX takes the lower 32 bits: another seed would give the same run
+        raise UserError(f"config.seed={config.seed}: choose one below 2^32.")
     data = config.data
     views = config.evaluation.temporal_views
     make_samplers(data.sampling, data.segments, data.duration, data.short, data.stride, views)
@@ -142,7 +113,25 @@ def check(config: ConfigDict) -> None:
             f"config.data.class_balanced={config.data.class_balanced}: it is a share of the draws, "
             "from 0 to 1."
         )
-    Objective(class_counts=np.ones(2, np.int64), **config.loss.to_dict())  # checks its fields
+    for field in ("input.mean", "input.std"):
+        if len(_field(config, field)) != 3:
+            raise UserError(
+                f"config.{field}={tuple(_field(config, field))}: give three numbers, of red, green "
+                "and blue."
+            )
+    if min(config.input.std) <= 0:
+        raise UserError(f"config.input.std={tuple(config.input.std)}: it must be above 0.")
+    if parse_class_map(config.init_class_map) and not config.init_from:
+        raise UserError(
+            "config.init_class_map names columns of an old head: give config.init_from as well."
+        )
+    # What follows checks its fields when it is made; the numbers of classes and clips are not
+    # known yet.
+    AugmentConfig(**config.augment.to_dict())
+    parts.make_objective(config, np.ones(2, np.int64))
+    parts.optimizer_of(config, num_clips=10**6)
+    model = parts.build_model(config, num_classes=2)
+    jax.eval_shape(lambda: init_variables(model, parts.clip_shape(config), seed=0))
 
 
 def controls(config: ConfigDict) -> list[str]:
@@ -155,42 +144,86 @@ def plain(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
-def record(config: ConfigDict, workdir: Path) -> None:
-    """Write the config to the workdir, or compare it with the one of the run that lies there.
+def is_free(field: str) -> bool:
+    """Whether a run may change a field when it resumes or is judged."""
+    return any(
+        field == name or (name[-1] == "." and field.startswith(name)) for name in FREE_FIELDS
+    )
+
+
+def compare(config: ConfigDict, workdir: Path) -> None:
+    """Compare a config with the one of the run in `workdir`, once there is something to keep.
 
     Raises:
-        UserError: the workdir holds a run with another config; the message names the fields.
+        UserError: the run has another config (the message names the fields), or no record of it.
     """
-    path = workdir / RECORD
-    new = plain(config)
-    if path.exists():
-        old = dict(_leaves(read(workdir)))
-        changed = [
-            f"config.{field} was {old.get(field, 'absent')!r} and is {value!r}"
-            for field, value in _leaves(new)
-            if old.get(field, None) != value and field not in FREE_FIELDS
-        ]
-        if changed:
-            raise UserError(
-                f"{workdir} holds a run with another config: {'; '.join(changed)}. Choose another "
-                "--workdir for the new config, or repeat the old values to continue that run."
-            )
-    write_json(path, new)
+    if newest(workdir) is not None or (workdir / "results.json").exists():
+        refuse_differences(workdir, read(workdir), plain(config))
+
+
+def record(config: ConfigDict, workdir: Path) -> None:
+    """Write the config to the workdir, or `compare` it with the one of the run that lies there."""
+    compare(config, workdir)
+    write_json(workdir / RECORD, plain(config))
+
+
+def refuse_differences(workdir: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Raise a UserError that names the fields, free ones excepted, that differ from the record."""
+    changed = [text for field, text in differences(old, new) if not is_free(field)]
+    if changed:
+        raise UserError(
+            f"{workdir} holds a run with another config: {'; '.join(changed)}. Choose another "
+            "--workdir for the new config, or repeat the old values for that run."
+        )
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, str]]:
+    """Fields of other values in two plain configs, and words for each; absent is as None."""
+    before, after = dict(leaves(old)), dict(leaves(new))
+    return [
+        (field, f"config.{field} was {before.get(field)!r} and is {after.get(field)!r}")
+        for field in {**before, **after}
+        if before.get(field) != after.get(field)
+    ]
 
 
 def read(workdir: Path) -> dict[str, Any]:
     """Return the recorded config of the run in `workdir`.
 
     Raises:
-        UserError: there is none, or it is not JSON.
+        UserError: there is none, it is not JSON, or it lacks fields that the run was trained with.
     """
     path = workdir / RECORD
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{workdir} holds no run: it has no {RECORD}.") from error
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no fields")
+    except OSError as error:
+        raise UserError(
+            f"{workdir} holds no run, or has lost its record: {path} cannot be read "
+            f"({error.strerror})."
+        ) from error
     except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}): restore it or delete the run.") from error
+        raise UserError(f"{path} is no config ({error}): restore it or delete the run.") from error
+    checkpoint = newest(workdir)
+    if checkpoint is not None:
+        names = dict(leaves(found))
+        lost = [name for name, _ in leaves(read_meta(checkpoint)["config"]) if name not in names]
+        if lost:
+            raise UserError(
+                f"{path} lacks the fields {', '.join(lost)}: restore it (a copy lies in "
+                f"{checkpoint / 'meta'}) or delete the run."
+            )
+    return found
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names, joined by dots, and values of all fields of a plain config."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _field(config: ConfigDict, name: str) -> Any:
@@ -198,11 +231,3 @@ def _field(config: ConfigDict, name: str) -> Any:
     for part in name.split("."):
         value = value[part]
     return value
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from logo_jax.common.errors import UserError
 from logo_jax.common.files import make_folder, write_json
 from logo_jax.common.versions import versions
 from logo_jax.data.datasets.synthetic_faces import REVERSED, order_blind_ceiling
@@ -15,6 +16,18 @@ from logo_jax.experiments import config as configs
 from logo_jax.experiments.parts import Judge, Splits, open_splits
 from logo_jax.training.checkpoint import find_checkpoint, load_variables, read_meta
 
+# What a model sees, and what it is: a checkpoint is judged as it was trained.
+AS_TRAINED = (
+    "model.",
+    "input.",
+    "data.sampling",
+    "data.segments",
+    "data.duration",
+    "data.short",
+    "data.stride",
+    "data.frame_size",
+    "data.frame_order",
+)
 # How the numbers of the controls are named where they are printed.
 CONTROL_WORDS = {
     "shuffled_war": "WAR, frames of each clip shuffled",
@@ -35,9 +48,17 @@ def evaluate(
             `config.selection` names.
         part: "train", "val" or "test".
         output: folder for results.json, predictions.csv and confusion.png.
+
+    Raises:
+        UserError: no such checkpoint, one of another model, input, data or classes, or one that
+            was trained on what it would be judged on; or a part without clips.
     """
     path = resolve(config, workdir, checkpoint)
+    meta = read_meta(path)
+    check_trained_alike(config, meta, path)
+    make_folder(output)
     splits = open_splits(config)
+    _check_data(config, splits, meta, path, own=path.is_relative_to(workdir.absolute()))
     judge = Judge(config, splits.prepared.classes)
     variables = load_variables(path, like=judge.abstract_variables())
     return write_results(config, judge, variables, splits, part, path, output)
@@ -51,6 +72,46 @@ def resolve(config: ConfigDict, workdir: Path, checkpoint: str) -> Path:
     return find_checkpoint(checkpoint or workdir, selected)
 
 
+def check_trained_alike(config: ConfigDict, meta: dict[str, Any], checkpoint: Path) -> None:
+    """Refuse a checkpoint that was trained with another model, input or sampling than `config`."""
+    ignored = "model.pretrained"  # where it started from
+    changed = [
+        text
+        for field, text in configs.differences(meta["config"], configs.plain(config))
+        if field.startswith(AS_TRAINED) and field != ignored
+    ]
+    if changed:
+        raise UserError(
+            f"{checkpoint} was trained with another config: {'; '.join(changed)}. Judge it with "
+            "--workdir=<the run it belongs to>."
+        )
+
+
+def _check_data(
+    config: ConfigDict, splits: Splits, meta: dict[str, Any], checkpoint: Path, own: bool
+) -> None:
+    """Refuse to judge on other classes, on other data than the run's, or on training clips."""
+    prepared = splits.prepared
+    if meta["classes"] != list(prepared.classes):
+        raise UserError(
+            f"{checkpoint} knows the classes {', '.join(meta['classes'])}, in this order, and "
+            f"{prepared.folder} has {', '.join(prepared.classes)}: they must be the same."
+        )
+    if own and meta["fingerprint"] != prepared.fingerprint:
+        raise UserError(
+            f"{checkpoint} was trained on other data than what lies in {prepared.folder} now: "
+            "bring the old data back, or name their config.data.data_dir."
+        )
+    trained = meta["config"]["data"]
+    split = ("fold", "val_fraction")
+    if trained["name"] == prepared.name and any(trained[f] != config.data[f] for f in split):
+        raise UserError(
+            f"{checkpoint} was trained with config.data.fold={trained['fold']} and val_fraction="
+            f"{trained['val_fraction']}, here they are {config.data.fold} and "
+            f"{config.data.val_fraction}: it would be judged on clips that it was trained on."
+        )
+
+
 def write_results(
     config: ConfigDict,
     judge: Judge,
@@ -61,6 +122,10 @@ def write_results(
     output: Path,
 ) -> dict[str, Any]:
     """Judge `variables` on `part`, print the table, write the files, return results.json."""
+    meta = read_meta(checkpoint)
+    # Only the best checkpoint of a selection has a score: any other one is the last of its time.
+    selection = meta["config"]["selection"] if "score" in meta else "last"
+    metric = meta["config"]["selection_metric"]
     prepared, rows = splits.prepared, splits.rows(part)
     classes, labels = prepared.classes, prepared.labels[rows]
     probabilities = judge.probabilities(variables, prepared, rows)
@@ -86,15 +151,14 @@ def write_results(
     if prepared.name == "synthetic_faces":
         ceiling, _ = order_blind_ceiling(np.bincount(labels, minlength=len(classes)))
         numbers["order_blind_ceiling_war"] = ceiling
-    meta = read_meta(checkpoint)
     results = {
         part: numbers,
         "classes": list(classes),
-        "selection": config.selection,
-        "selection_metric": None if config.selection == "last" else config.selection_metric,
+        "selection": selection,
+        "selection_metric": None if selection == "last" else metric,
         "checkpoint": str(checkpoint),
         "step": meta["step"],
-        "train_clips": len(splits.train),
+        "train_clips": meta["train_clips"],
         "dropped_clips": splits.dropped,
         "data": {
             "name": prepared.name,
@@ -129,18 +193,19 @@ def write_results(
                 f"probabilities averaged over {views.temporal_views} temporal x "
                 f"{views.spatial_views} spatial views"
             )
-        print(f"part: {part}; {selection_sentence(config, len(splits.train))}; step {meta['step']}")
+        words = selection_sentence(selection, metric, meta["train_clips"])
+        print(f"part: {part}; {words}; step {meta['step']}")
         print(f"results: {output / 'results.json'}, predictions.csv, confusion.png")
     return results
 
 
-def selection_sentence(config: ConfigDict, train_clips: int) -> str:
+def selection_sentence(selection: str, metric: str, train_clips: int) -> str:
     """What the judged parameters were selected on: always printed beside a result."""
-    if config.selection == "last":
+    if selection == "last":
         how = "the last step, selected on nothing"
     else:
-        part = configs.SELECTIONS[config.selection]
-        how = f"the best {config.selection_metric.upper()} on the {part} split"
+        part = configs.SELECTIONS[selection]
+        how = f"the best {metric.upper()} on the {part} split"
         if part == "test":
             how += " (so these numbers are optimistic, as those of most published systems)"
     return f"checkpoint: {how}; trained on {train_clips:,} clips"

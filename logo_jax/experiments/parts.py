@@ -53,6 +53,11 @@ class Splits:
                 mend = f" {self.dropped_sentence()}"
             elif part == "val":
                 mend = " Set config.data.val_fraction to cut one."
+            else:
+                mend = (
+                    " A run needs clips to train on and clips to be judged on at its end: add them "
+                    f"to the source (docs/data.md), delete {self.prepared.folder} and start again."
+                )
             raise UserError(f'{self.prepared.name} has no clips in the part "{part}".{mend}')
         return rows
 

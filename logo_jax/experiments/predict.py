@@ -11,7 +11,7 @@ from logo_jax.common.files import make_folder
 from logo_jax.data.frames import ClipFiles
 from logo_jax.data.lists import find_clips
 from logo_jax.evaluation import report
-from logo_jax.experiments.evaluate import resolve
+from logo_jax.experiments.evaluate import check_trained_alike, resolve
 from logo_jax.experiments.parts import Judge, clip_shape
 from logo_jax.training.checkpoint import load_variables, read_meta
 
@@ -25,19 +25,25 @@ def predict(config: ConfigDict, workdir: Path, checkpoint: str, source: str, out
         output: folder for predictions.csv.
 
     Raises:
-        UserError: the checkpoint or the source cannot be used, or `config.data.short` is "drop" and
-            every clip is too short; too short clips among others are left out, and named.
+        UserError: the checkpoint, the source or the output cannot be used, or `config.data.short`
+            is "drop" and every clip is too short; too short clips among others are left out, and
+            named.
     """
+    if not source:
+        raise UserError("Give --input: a folder of frames, a folder of such folders, or a list.")
     path = resolve(config, workdir, checkpoint)
-    classes = read_meta(path)["classes"]
-    found = find_clips(source)
+    meta = read_meta(path)
+    check_trained_alike(config, meta, path)
+    make_folder(output)
+    classes = meta["classes"]
+    found = find_clips(str(Path(source).expanduser()))
     if config.data.short == "drop":
         found = _long_enough(found, clip_shape(config)[0])
     clips = ClipFiles(found)
     judge = Judge(config, classes)
     variables = load_variables(path, like=judge.abstract_variables())
     probabilities = judge.probabilities(variables, clips, np.arange(len(found)))
-    target = make_folder(output) / "predictions.csv"
+    target = output / "predictions.csv"
     if jax.process_index() == 0:
         report.write_predictions(target, clips.clip_ids, None, probabilities, classes)
         for clip_id, row in zip(clips.clip_ids[:10], probabilities[:10], strict=True):

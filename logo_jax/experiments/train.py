@@ -1,6 +1,9 @@
 """`--mode=train`: train, then evaluate. A second start with the same workdir resumes."""
 
+import contextlib
+import fcntl
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,9 @@ from logo_jax.experiments import parts
 from logo_jax.experiments.evaluate import selection_sentence, write_results
 from logo_jax.experiments.transfer import start_from
 from logo_jax.training import loop
-from logo_jax.training.checkpoint import Checkpoints, find_checkpoint, load_variables
+from logo_jax.training.checkpoint import Checkpoints, find_checkpoint, load_variables, newest
 from logo_jax.training.log import TrainingLog
+from logo_jax.training.signals import Stopped
 from logo_jax.training.state import TrainState, create_state, init_variables
 from logo_jax.training.step import make_train_step
 
@@ -28,11 +32,24 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """Train the model of `config` in `workdir`, evaluate it, and return results.json.
 
     Raises:
-        UserError: the config, the data, the workdir or the loss stop the run.
+        UserError: the config, the data, the workdir or the loss stop the run, or another process
+            is at work in the workdir.
         Interrupted: SIGTERM or Ctrl-C came; the run is saved and can be resumed.
+        Stopped: such a signal came before the first step or after the last one.
     """
-    make_folder(workdir)
-    configs.record(config, workdir)
+    with _alone(make_folder(workdir)):
+        try:
+            return _train(config, workdir)
+        except Stopped as stop:
+            if saved := newest(workdir):
+                stop.saved = (
+                    f"step {saved.name} is saved, and the same command continues from there"
+                )
+            raise
+
+
+def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    configs.compare(config, workdir)
     checkpoints = Checkpoints(workdir)
     resuming = checkpoints.latest_step() is not None
     if not resuming and not config.init_from:
@@ -40,6 +57,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
     splits = parts.open_splits(config)
     prepared, train_rows = splits.prepared, splits.rows("train")
+    splits.rows("test")  # judged at the end: an empty part is an error now, not then
     print(f"{splits}; {len(prepared.classes)} classes: {', '.join(prepared.classes)}")
     if splits.dropped_sentence():
         print(splits.dropped_sentence())
@@ -60,6 +78,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         "config": configs.plain(config),
         "classes": list(prepared.classes),
         "fingerprint": prepared.fingerprint,
+        "train_clips": len(train_rows),
     }
     if resuming:
         state, saved = checkpoints.restore(state)
@@ -72,8 +91,6 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     _describe(config, workdir, total_steps, len(train_rows), variables)
 
     selection_part = configs.SELECTIONS[config.selection]
-
-    # An empty part is an error now, not after an epoch.
     selection_rows = splits.rows(selection_part) if selection_part else splits.train[:0]
 
     def evaluate(current: TrainState) -> dict[str, float]:
@@ -83,6 +100,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         confusion = metrics.confusion_matrix(prepared.labels[rows], found, len(prepared.classes))
         return {"war": metrics.war(confusion), "uar": metrics.uar(confusion)}
 
+    configs.record(config, workdir)  # a start that got this far binds the later ones
     first_step = int(state.step)
     log = TrainingLog(workdir, first_step)
     try:
@@ -138,8 +156,34 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     return write_results(config, judge, final, splits, "test", judged, workdir)
 
 
+@contextlib.contextmanager
+def _alone(workdir: Path) -> Iterator[None]:
+    """Hold the workdir's lock; a process that is killed frees it.
+
+    Raises:
+        UserError: another process holds it, or the file system has no locks.
+    """
+    if jax.process_index() != 0:  # the hosts of one run share its workdir
+        yield
+        return
+    with (workdir / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"Another process trains in {workdir}: wait for its end, or choose another "
+                "--workdir."
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"{workdir} cannot be locked ({error.strerror}): choose a --workdir on a file "
+                "system with locks."
+            ) from error
+        yield
+
+
 def _check_weights(pretrained: str) -> None:
-    if pretrained != "none" and not Path(pretrained).is_file():
+    if pretrained != "none" and not Path(pretrained).expanduser().is_file():
         raise UserError(
             f'config.model.pretrained="{pretrained}" is no file: give the file with the weights '
             "of a ResNet-18 trained on MS-Celeb-1M (docs/models.md says which), or "
@@ -158,7 +202,8 @@ def _starting_point(config: ConfigDict, variables: dict, classes: tuple[str, ...
     elif config.model.pretrained != "none":
         from logo_jax.models.pretrained import load_into
 
-        variables, report = load_into(config.model.pretrained, variables, config.model.name)
+        path = Path(config.model.pretrained).expanduser()
+        variables, report = load_into(path, variables, config.model.name)
         print(report)
     return variables
 
@@ -166,6 +211,7 @@ def _starting_point(config: ConfigDict, variables: dict, classes: tuple[str, ...
 def _describe(
     config: ConfigDict, workdir: Path, total_steps: int, clips: int, variables: dict
 ) -> None:
+    sentence = selection_sentence(config.selection, config.selection_metric, clips)
     size = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     options = ", ".join(f"{name}={value}" for name, value in parts.model_options(config).items())
     print(
@@ -173,7 +219,7 @@ def _describe(
         f"{jax.device_count()} x {jax.devices()[0].device_kind}\n"
         f"{total_steps} steps of {config.batch_size} clips; input scaled by mean "
         f"{tuple(config.input.mean)} and std {tuple(config.input.std)}\n"
-        f"selection: {selection_sentence(config, clips)}\n"
+        f"selection: {sentence}\n"
         f"workdir: {workdir}",
         flush=True,
     )

@@ -53,15 +53,20 @@ def test_a_sweep_writes_every_run_and_goes_on_where_it_stopped(config, tmp_path)
     assert [row["model.attention"] for row in first] == ["local_global", "full"]
     assert all(0 <= float(row["war"]) <= 1 and not row["error"] for row in first)
     assert all(float(row["seconds"]) > 0.5 for row in first)
-    with pytest.raises(UserError, match=r"2 of 6 runs failed \(model.attention=divded-seed=0"):
-        sweep(config, tmp_path / "s", ["model.attention=local_global,full,divded"], 2)
+    for seed in "01":  # where a workdir should be
+        (tmp_path / "s" / f"model.attention=factorized-seed={seed}").write_text("")
+    with pytest.raises(UserError, match=r"2 of 6 runs failed \(model.attention=factorized-seed=0"):
+        sweep(config, tmp_path / "s", ["model.attention=local_global,full,factorized"], 2)
     second = lines(tmp_path / "s" / "sweep.csv")
     assert [(row["model.attention"], row["seed"]) for row in second] == [
-        (scheme, seed) for scheme in ("local_global", "full", "divded") for seed in "01"
+        (scheme, seed) for scheme in ("local_global", "full", "factorized") for seed in "01"
     ]
     assert [second[0]["war"], second[2]["war"]] == [row["war"] for row in first]
     assert float(second[0]["seconds"]) < 0.5  # was finished before
-    assert 'attention scheme "divded"' in second[4]["error"]
+    assert "Cannot write to the folder" in second[4]["error"]
+    with pytest.raises(UserError, match='attention scheme "divded"'):  # before any run
+        sweep(config, tmp_path / "t", ["model.attention=full,divded"], 1)
+    assert not (tmp_path / "t").exists()
     config.model.mlp_dim = 32
     with pytest.raises(UserError, match="1 of 1 runs failed"):
         sweep(config, tmp_path / "s", ["model.attention=full"], 1)

@@ -1,8 +1,11 @@
 """Training end to end on tiny data: files, resume bit for bit, selection, stops."""
 
+import copy
 import csv
+import fcntl
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -11,11 +14,12 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from logo_jax.common.errors import Interrupted, UserError
+from logo_jax.experiments import config as configs
 from logo_jax.experiments import train as train_module
-from logo_jax.experiments.evaluate import evaluate
 from logo_jax.experiments.train import train
 from logo_jax.training import loop
 from logo_jax.training.checkpoint import find_checkpoint, load_variables
+from logo_jax.training.signals import Stopped
 
 CLASSES = ["calm", "joy", "rage"]
 
@@ -137,8 +141,6 @@ def test_best_on_test_says_so(config, tmp_path, capsys):
 
 
 def test_best_on_val_needs_a_validation_split(config, tmp_path, source, data_dir):
-    import shutil
-
     own = tmp_path / "own"
     shutil.copytree(source, own)
     shutil.rmtree(own / "val")
@@ -173,8 +175,71 @@ def test_a_checkpoint_of_another_model_is_refused(config, tmp_path):
     config.num_epochs = 1
     train(config, tmp_path)
     config.model.dim = 32
+    (tmp_path / "config.json").unlink()
+    configs.write_json(tmp_path / "config.json", configs.plain(config))  # edited by hand
     with pytest.raises(UserError, match="is of another model: .* tensors differ, such as"):
-        evaluate(config, tmp_path, "last", "test", tmp_path / "out")
+        train(config, tmp_path)
+
+
+def test_a_start_without_a_step_binds_no_later_one(config, tmp_path):
+    first = copy.deepcopy(config)
+    first.model.window = (3, 2, 2)
+    with pytest.raises(UserError, match="does not divide"):
+        train(first, tmp_path)
+    config.max_steps = 1
+    train(config, tmp_path)  # the correction that the error asks for
+    assert configs.read(tmp_path)["model"]["window"] == [2, 2, 2]
+
+    for field, value in {"init_from": "runs/other", "model.pretrained": "other.pth"}.items():
+        other = copy.deepcopy(config)
+        other.update_from_flattened_dict({field: value})
+        with pytest.raises(UserError, match=f"config.{field} was .* and is .*other"):
+            train(other, tmp_path)
+
+    for text, message in {
+        "{": "is no config",
+        "[]": "is no config",
+        "{}": "lacks the fields",
+    }.items():
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(UserError, match=f"config.json {message}"):
+            train(config, tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(UserError, match="has lost its record"):
+        train(config, tmp_path)
+
+
+def test_a_set_without_test_clips_is_refused_before_the_training(config, tmp_path, source):
+    own = tmp_path / "own"
+    shutil.copytree(source, own)
+    shutil.rmtree(own / "test")
+    config.data.source, config.data.data_dir = str(own), str(tmp_path / "prepared")
+    config.data.allow_empty_classes = True
+    with pytest.raises(UserError, match='no clips in the part "test".* add them to the source'):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_two_runs_in_one_workdir_are_refused(config, tmp_path):
+    with (tmp_path / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match=f"Another process trains in {tmp_path}"):
+            train(config, tmp_path)
+
+
+def test_a_stop_outside_the_steps_says_what_is_saved(config, tmp_path, monkeypatch):
+    def stop(*args, **kwargs):
+        raise Stopped(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module.parts, "open_splits", stop)
+        with pytest.raises(Stopped, match="SIGTERM: stopped; nothing was saved") as caught:
+            train(config, tmp_path)
+        assert caught.value.status == 143
+    config.max_steps = 1
+    monkeypatch.setattr(train_module, "write_results", stop)
+    with pytest.raises(Stopped, match="stopped; step 1 is saved, and the same command continues"):
+        train(config, tmp_path)
 
 
 def test_frozen_statistics_and_backbone_stay(config, tmp_path):
@@ -198,6 +263,18 @@ def test_frozen_statistics_and_backbone_stay(config, tmp_path):
         ("data.frame_order", "random", 'Unknown frame order "random"'),
         ("data.val_fraction", 1.5, "config.data.val_fraction=1.5"),
         ("data.fold", -1, "config.data.fold=-1"),
+        ("seed", 2**32, "config.seed=4294967296: choose one below"),
+        ("input.mean", (0.5, 0.5), r"config.input.mean=\(0.5, 0.5\): give three numbers"),
+        ("input.std", (1.0, 0.0, 1.0), r"config.input.std=.*: it must be above 0"),
+        ("augment.min_area", 2.0, "0 < min_area <= max_area <= 1, not 2.0"),
+        ("augment.max_ratio", 0.1, "min_ratio <= max_ratio"),
+        ("loss.label_smoothing", 1.0, "label_smoothing is 1.0"),
+        ("loss.regularizer_form", "printed", 'form of the compact regularizer "printed"'),
+        ("optimizer.base", "adm", 'Unknown optimizer "adm"'),
+        ("optimizer.warmup_epochs", 5.0, "warmup_steps"),
+        ("model.pool", "mean", 'Unknown pool "mean"'),
+        ("model.window", (3, 2, 2), "window 3 x 2 x 2 does not divide"),
+        ("init_class_map", "a=b", "give config.init_from as well"),
     ],
 )
 def test_impossible_values_are_refused(config, field, value, message):

@@ -1,0 +1,178 @@
+"""From a command line to a config and a workdir.
+
+absl parses the flags of launch.py; `--config.<field>=<value>` is kept aside, since what a field is
+follows from the config, which for `--mode=evaluate` and `predict` is the one recorded in the
+workdir.
+"""
+
+import copy
+import inspect
+import re
+import runpy
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from logo_jax.common.errors import UserError, suggest
+from logo_jax.experiments import config as configs
+
+OVERRIDE = re.compile(r"--?(no)?config\.([^=]*)(=?)")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parse the flags and return the program's name and the overrides of config fields.
+
+    Raises:
+        UserError: an unknown flag (with the nearest that exists), a wrong value, or an argument
+            that belongs to no flag.
+    """
+    try:
+        argv = [argv[0], *flags.FLAGS.read_flags_from_files(argv[1:], force_gnu=False)]
+        plain, overrides = separate(argv)
+        alone = flags.FLAGS(plain)[1:]
+    except flags.Error as error:
+        raise UserError(f"{error}") from error
+    if alone:
+        near = f" Did you mean --{alone[0]}?" if "=" in alone[0] and alone[0][0] != "-" else ""
+        raise UserError(f'"{alone[0]}" belongs to no flag: flags look like --name=value.{near}')
+    return [argv[0], *overrides]
+
+
+def separate(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split a command line into flags and overrides of config fields, of each field the last."""
+    plain: list[str] = []
+    overrides: dict[str, str] = {}
+    rest = list(argv)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            return [*plain, argument, *rest], list(overrides.values())
+        match = OVERRIDE.match(argument)
+        if match is None:
+            plain.append(argument)
+            continue
+        negated, field, equals = match.groups()
+        if not (negated or equals) and rest and not rest[0].startswith("-"):
+            argument += "=" + rest.pop(0)  # --config.<field> <value>
+        overrides[field] = argument
+    return plain, list(overrides.values())
+
+
+def choose(
+    mode: str, config_file: str | None, workdir: str | None, overrides: Sequence[str]
+) -> tuple[ConfigDict, Path]:
+    """Return the config, checked, and the workdir that a command line means.
+
+    To train, the config is that of the file and its overrides. To evaluate or predict, it is the
+    one recorded in the workdir: a run is judged as it was trained. Only free fields
+    (`configs.is_free`) may differ there.
+
+    Args:
+        mode: "train", "evaluate" or "predict".
+        config_file: configs/<file>.py[:argument].
+        workdir: folder of the run; None takes runs/<name of the config>.
+        overrides: "--config.<field>=<value>".
+
+    Raises:
+        UserError: no such file, field or run, a value of the wrong type or that no run can use, or
+            another value of a field than the recorded one.
+    """
+    given = None
+    if config_file:
+        given = override(load(config_file), overrides)
+    elif mode == "train" or not workdir:
+        raise UserError("Give --config=configs/<file>.py (or, to evaluate or predict, --workdir).")
+    if workdir:
+        folder = Path(workdir).expanduser()
+    else:
+        assert config_file and given is not None
+        folder = Path("runs") / configs.run_name(config_file, given)
+    config = given if mode == "train" else recorded(folder, given, overrides)
+    assert config is not None
+    configs.check(config)
+    return config, folder
+
+
+def recorded(workdir: Path, given: ConfigDict | None, overrides: Sequence[str]) -> ConfigDict:
+    """Return the config of the run in `workdir`, with the overrides of its free fields.
+
+    Raises:
+        UserError: no record there, or `given` (where there is one) or an override says something
+            else of another field.
+    """
+    record = configs.read(workdir)
+    free = [text for text in overrides if configs.is_free(_field(text))]
+    if given is not None:
+        configs.refuse_differences(workdir, record, configs.plain(given))
+    elif len(free) < len(overrides):
+        bound = ", ".join(f"config.{_field(text)}" for text in overrides if text not in free)
+        raise UserError(
+            f"{bound} cannot be set here: a run is judged with the config that it was trained "
+            f"with. Only these fields may differ: {', '.join(configs.FREE_FIELDS)}."
+        )
+    return override(ConfigDict(record), free)
+
+
+def load(text: str) -> ConfigDict:
+    """Return the config of `path/to/file.py`, or of `path/to/file.py:argument`.
+
+    Raises:
+        UserError: no such file, or one that takes no argument, or needs one.
+    """
+    name, colon, argument = text.partition(":")
+    path = Path(name).expanduser()
+    if not path.is_file():
+        present = sorted(str(file) for file in path.parent.glob("*.py"))
+        raise UserError(f'There is no config file "{name}".{suggest(str(path), present)}')
+    get_config = runpy.run_path(str(path)).get("get_config")
+    if get_config is None:
+        raise UserError(f"{path} is no config file: it has no function get_config.")
+    arguments = [argument] if colon else []
+    try:
+        inspect.signature(get_config).bind(*arguments)
+    except TypeError as error:
+        mend = f'no argument: leave ":{argument}" out' if colon else f"one: {path}:<argument>"
+        raise UserError(f"{path} takes {mend}.") from error
+    return get_config(*arguments)
+
+
+def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+    """Return a copy of `config`, its fields locked, with `--config.<field>=<value>` set.
+
+    Raises:
+        UserError: an unknown field (with the nearest that exists) or a value of the wrong type.
+    """
+    config = copy.deepcopy(config)  # keeps the types of fields that are not set
+    known = [name for name, _ in configs.leaves(config.to_dict())]
+    for text in overrides:
+        field = _field(text)
+        if not any(name == field or name.startswith(f"{field}.") for name in known):
+            raise UserError(f'The config has no field "{field}".{_nearest(field, known)}')
+    values = flags.FlagValues()
+    try:
+        # The flags of the fields are made when that of the config is.
+        config_flags.DEFINE_config_dict(
+            "config", config, flag_values=values, sys_argv=list(overrides)
+        )
+        values(["overrides", *overrides])
+    except flags.Error as error:
+        raise UserError(f"{error}") from error
+    return config
+
+
+def _field(text: str) -> str:
+    match = OVERRIDE.match(text)
+    assert match is not None
+    return match.group(2)
+
+
+def _nearest(field: str, known: Sequence[str]) -> str:
+    """The field of that name elsewhere in the config, or the nearest name."""
+    last = field.rpartition(".")[2]
+    elsewhere = [name for name in known if name.rpartition(".")[2] == last]
+    if elsewhere:
+        return f" Did you mean {' or '.join(f'config.{name}' for name in elsewhere)}?"
+    near = suggest(field, known) or suggest(last, [name.rpartition(".")[2] for name in known])
+    return near

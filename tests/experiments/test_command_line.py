@@ -1,0 +1,133 @@
+"""What a command line means, without starting a process for each."""
+
+import json
+
+import pytest
+from absl import flags
+
+import launch  # its flags
+from configs import frame_folders
+from logo_jax.common.errors import UserError
+from logo_jax.experiments.command_line import choose, load, override, parse_flags, separate
+from logo_jax.experiments.config import plain
+
+ROOT = launch.__file__.rpartition("/")[0]
+RECIPE = f"{ROOT}/configs/frame_folders.py"
+
+
+@pytest.fixture(autouse=True)
+def clean_flags():
+    yield
+    for name in ("config", "mode", "workdir"):
+        flags.FLAGS[name].unparse()
+
+
+def chosen(*arguments):
+    overrides = parse_flags(["launch.py", *arguments])[1:]
+    return choose(launch.MODE.value, launch.CONFIG.value, launch.WORKDIR.value, overrides)
+
+
+def test_overrides_are_set_and_the_last_one_wins():
+    config, workdir = chosen(
+        "--config",
+        RECIPE,
+        "--config.model.window=(2,2,2)",
+        "--config.batch_size=3",
+        "--config.model.window",
+        "(4,2,2)",
+        "-config.batch_size=5",
+        "--config.data.allow_missing",
+        "--noconfig.data.allow_empty_classes",
+    )
+    assert config.model.window == (4, 2, 2) and config.batch_size == 5
+    assert config.data.allow_missing is True and config.data.allow_empty_classes is False
+    assert str(workdir) == "runs/frame_folders"
+
+
+def test_flags_and_overrides_are_told_apart():
+    assert separate(
+        ["x", "--config=a.py", "--config.b", "1", "--config.b=2", "--workdir", "w"]
+    ) == (
+        ["x", "--config=a.py", "--workdir", "w"],
+        ["--config.b=2"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--config", f"{ROOT}/configs/dfw.py"],
+            r'no config file ".*dfw.py". Did you mean ".*dfew',
+        ),
+        (["--config="], "Give --config=configs/<file>.py"),
+        ([], "Give --config=configs/<file>.py"),
+        ([f"--config={RECIPE}:2"], 'frame_folders.py takes no argument: leave ":2" out'),
+        ([f"--config={ROOT}/configs/default.py:2"], "takes no argument"),
+        ([f"--config={ROOT}/tests/conftest.py"], "it has no function get_config"),
+        (["--confg=3"], "Did you mean: config"),
+        ([f"--config={RECIPE}", "config.batch_size=6"], "Did you mean --config.batch_size=6"),
+        ([f"--config={RECIPE}", "--", "--config.seed=6"], '"--config.seed=6" belongs to no flag'),
+        ([f"--config={RECIPE}", "--config.attention=full"], "mean config.model.attention"),
+        ([f"--config={RECIPE}", "--config.modl.dim=8"], "Did you mean config.model.dim"),
+        (
+            [f"--config={RECIPE}", "--config.model.num_blcks=3"],
+            'no field "model.num_blcks". Did you mean "model.num_blocks"',
+        ),
+        ([f"--config={RECIPE}", "--config.batch_size=x"], "--config.batch_size=x"),
+        (["--mode=judge"], "value should be one of <train|evaluate|predict>"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(arguments, message):
+    with pytest.raises(UserError, match=message):
+        chosen(*arguments)
+
+
+def test_argument_of_a_config_file():
+    assert load(f"{ROOT}/configs/dfew.py:3").data.fold == 3
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    config = override(frame_folders.get_config(), ["--config.data.data_dir=elsewhere"])
+    config.input.image_size = 56  # 4 x 4 tokens
+    config.model.window = (8, 2, 2)
+    (tmp_path / "config.json").write_text(json.dumps(plain(config)))
+    return tmp_path
+
+
+SAME = ["--config.input.image_size=56", "--config.model.window=(8,2,2)"]
+
+
+@pytest.mark.parametrize("recipe", [[], [f"--config={RECIPE}", *SAME]])
+def test_a_run_is_judged_with_its_own_config(workdir, recipe):
+    """Of the given config only what the command line says of free fields is taken."""
+    config, found = chosen(
+        *recipe,
+        "--mode=evaluate",
+        f"--workdir={workdir}",
+        "--config.evaluation.controls=shuffled,reversed",
+        "--config.data.num_workers=1",
+    )
+    assert found == workdir
+    assert config.input.image_size == 56 and config.data.data_dir == "elsewhere"
+    assert config.evaluation.controls == "shuffled,reversed" and config.data.num_workers == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.input.image_size=112"], "config.input.image_size cannot be set here"),
+        ([f"--config={RECIPE}", "--config.model.window=(8,2,2)"], r"image_size was 56 and is 112"),
+        ([f"--config={RECIPE}", *SAME, "--config.input.mean=(.5,.5,.5)"], "config.input.mean was"),
+        ([f"--config={RECIPE}", *SAME, "--config.data.fold=2"], "config.data.fold was 0 and is 2"),
+    ],
+)
+def test_a_run_is_not_judged_with_another_config(workdir, arguments, message):
+    with pytest.raises(UserError, match=message):
+        chosen("--mode=evaluate", f"--workdir={workdir}", *arguments)
+
+
+def test_a_workdir_without_a_record_is_refused(tmp_path):
+    with pytest.raises(UserError, match="holds no run, or has lost its record"):
+        chosen("--mode=predict", f"--config={RECIPE}", f"--workdir={tmp_path}")
