@@ -113,13 +113,14 @@ def test_divided_starts_as_a_spatial_block():
     grid, cls = tokens()
     params = jit(partial(module.init, train=False))(jax.random.key(0), grid, cls)
     assert not np.any(params["params"]["temporal_fc"]["kernel"])
-    found = module.apply(params, grid, cls, train=False)
+    found = jit(partial(module.apply, train=False))(params, grid, cls)
     still = jax.tree.map(jnp.copy, params)["params"]
     del still["temporal_fc"]
     still["temporal"]["attention"]["out"] = jax.tree.map(
         jnp.zeros_like, still["temporal"]["attention"]["out"]
     )
-    for a, b in zip(found, without.apply({"params": still}, grid, cls, train=False), strict=True):
+    expected = jit(partial(without.apply, train=False))({"params": still}, grid, cls)
+    for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
@@ -142,7 +143,8 @@ def test_mixing_is_spatial_on_shifted_keys_and_values():
     # which zeros come: there the first or the second quarter of the channels of each head is gone.
     alike = jnp.broadcast_to(grid[:, :1], grid.shape), jnp.broadcast_to(cls[:, :1], cls.shape)
     names = ("query", "key", "value", "out")
-    found = mixing.apply({"params": params}, *alike, train=False)
+    found = jit(partial(mixing.apply, train=False))({"params": params}, *alike)
+    apply_spatial = jit(partial(spatial.apply, train=False))
     for frame, gone in ((0, 1), (1, None), (2, None), (3, 0)):
         tied = {name: jax.tree.map(jnp.copy, params[name]) for name in names}
         if gone is not None:
@@ -150,7 +152,7 @@ def test_mixing_is_spatial_on_shifted_keys_and_values():
                 kernel = tied[name]["kernel"].reshape(DIM, 2, 4, -1)  # [in, heads, quarters, rest]
                 tied[name]["kernel"] = kernel.at[:, :, gone].set(0).reshape(DIM, DIM)
         tree = {"params": {"norm": params["norm"], "spatial": tied}}
-        expected = spatial.apply(tree, *alike, train=False)
+        expected = apply_spatial(tree, *alike)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a[:, frame], b[:, frame], rtol=1e-5, atol=1e-6)
 

@@ -19,6 +19,11 @@ CLIPS = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 16, 16, 3)), jnp
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
+def in_the_fast_tier(schemes, *few):
+    """All schemes as parameters of a test, all but a few marked slow."""
+    return [s if s in few else pytest.param(s, marks=pytest.mark.slow) for s in schemes]
+
+
 @cache
 def variables():
     return jit(build("logo_former", 3, **TINY).init)(jax.random.key(0), CLIPS)
@@ -61,7 +66,7 @@ def test_contract():
     assert 0.01 < scale < 0.03
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", in_the_fast_tier(SCHEMES, "spatial", "local_global"))
 def test_logits_depend_on_every_frame_and_no_other_clip(scheme):
     model = build("logo_former", 3, **TINY | {"attention": scheme, "num_blocks": 1})
     shapes = jax.eval_shape(model.init, jax.random.key(0), CLIPS)
@@ -135,7 +140,7 @@ MAPS = {
 }
 
 
-@pytest.mark.parametrize("scheme", MAPS)
+@pytest.mark.parametrize("scheme", in_the_fast_tier(MAPS, "spatial", "local"))
 def test_maps_of_every_scheme(scheme):
     """Maps come on request, their rows sum to 1, and asking for them changes no number."""
     model = build("logo_former", 3, **TINY | {"attention": scheme, "num_blocks": 1})
@@ -152,7 +157,7 @@ def test_maps_of_every_scheme(scheme):
     np.testing.assert_allclose(out.logits, jit(model.apply)(tree, CLIPS).logits, rtol=1e-6)
 
 
-@pytest.mark.parametrize("scheme", ["full", "local_global"])
+@pytest.mark.parametrize("scheme", in_the_fast_tier(["full", "local_global"], "full"))
 def test_chunks_of_queries_change_nothing(scheme, monkeypatch):
     monkeypatch.setattr("logo_jax.models.attention.CHUNK", 16)
     options = TINY | {"attention": scheme, "num_blocks": 1}

@@ -263,10 +263,10 @@ def check_token_model(options, clips, train, num_classes=5):
     "options",
     [
         {"attention": "local_global"},
-        {"attention": "local"},
+        pytest.param({"attention": "local"}, marks=pytest.mark.slow),
         {"attention": "spatial"},
         {"attention": "divided"},
-        {"attention": "factorized"},
+        pytest.param({"attention": "factorized"}, marks=pytest.mark.slow),
         {"attention": "mixing"},
         pytest.param({"attention": "global", "pool": "max"}, marks=pytest.mark.slow),
         pytest.param({"attention": "global", "pool": "average"}, marks=pytest.mark.slow),
