@@ -110,8 +110,7 @@ def compare(
     """Every pair of models on the same clips: McNemar for WAR, a paired bootstrap for UAR.
 
     `p_holm` is corrected over all pairs, for WAR and for UAR apart. The result is about these
-    trained models; a claim about their methods needs several seeds
-    (`statistics.paired_differences`).
+    trained models; a claim about their methods needs several seeds (`seeds.compare_seeds`).
 
     Raises:
         UserError: the models do not judge the same clips.
@@ -137,10 +136,15 @@ def compare(
                 },
             }
         )
+    correct(rows)
+    return rows
+
+
+def correct(rows: Sequence[dict[str, Any]]) -> None:
+    """Enter `p_holm` beside every `p`: Holm's correction over all rows, for WAR and UAR apart."""
     for score in ("war", "uar"):
         for row, p in zip(rows, statistics.holm([row[score]["p"] for row in rows]), strict=True):
             row[score]["p_holm"] = p
-    return rows
 
 
 def summary_text(summary: dict[str, Any]) -> str:
