@@ -81,11 +81,18 @@ def test_what_does_not_fit_is_said():
         prepare(Point("full", "xla", **TINY), False, limit=100)
 
 
-def test_matmul_rate_is_plausible():
-    rate = matmul_rate("float32", longest=1e-4)
-    a = jnp.ones((256, 256))
-    np_time = time_in_turn({0: Program(np.matmul, (np.asarray(a),) * 2, 0, 0, 0.0)}, 5)[0]
-    assert 0.02 < rate / (256**3 / min(np_time)) < 50
+def test_matmul_rate_is_that_of_the_best_size(monkeypatch):
+    seconds = {256: 1e-3, 512: 4e-3, 1024: 0.2}  # the first that takes longer than 0.1 s is the last
+    asked = []
+
+    def times(programs, repeats):
+        (size,) = programs
+        asked.append(size)
+        return {size: [seconds[size]] * repeats}
+
+    monkeypatch.setattr(measure, "time_in_turn", times)
+    assert matmul_rate("float32") == pytest.approx(512**3 / 4e-3)
+    assert asked == [256, 512, 1024]
 
 
 def test_points_of_a_study():
