@@ -91,7 +91,7 @@ class Study:
     dtypes: tuple[str, ...] = ("float32",)
     num_heads: int = 8
     batch: int = 1
-    repeats: int = 7
+    repeats: int = 5
     memory_gib: float | int = 0
 
     def __post_init__(self) -> None:

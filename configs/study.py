@@ -1,0 +1,39 @@
+"""What each attention scheme costs: multiply-adds, time and memory over frames and resolution.
+
+    python launch.py --mode=study --config=configs/study.py
+    python -m logo_jax.study --help                            # the same without a config
+
+Counts and measures the attention module of every scheme alone, forward and forward + backward, and
+writes study.jsonl, study.csv, plots and report.html (one file). An interrupted study goes on where
+it stopped. Cost: about ten minutes on 2 CPU
+cores, half of them in full attention on the largest grids.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.study = ConfigDict()
+    # Names of logo_jax.models.blocks.SCHEMES; ":chunked" (less memory) or ":cudnn" (GPU, bfloat16)
+    # behind a name takes another form of the products.
+    config.study.schemes = ("full", "full:chunked", "spatial", "mixing", "divided", "factorized",
+                            "local", "global", "local_global")  # fmt: skip
+    # Token grids: frames, height, width. 16 x 14 x 14 is ResNet-18's stage 2 at 112 px.
+    config.study.grids = ((4, 7, 7), (8, 7, 7), (16, 7, 7), (32, 7, 7), (8, 14, 14), (16, 14, 14),
+                          (8, 21, 21))  # fmt: skip
+    # Windows in tokens; each is used on the grids that it divides.
+    config.study.windows = ((4, 7, 7),)
+    # Channels of a token.
+    config.study.dims = (256,)
+    # Types of the computation: "float32", "bfloat16".
+    config.study.dtypes = ("float32",)
+    # Attention heads.
+    config.study.num_heads = 8
+    # Clips at a time.
+    config.study.batch = 1
+    # Samples of each time.
+    config.study.repeats = 5
+    # Points that need more memory are recorded as such; 0 = what the machine has free.
+    config.study.memory_gib = 0.0
+    return config

@@ -1,0 +1,75 @@
+"""Count and measure attention schemes: python -m logo_jax.study [--schemes=full,local_global]"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from logo_jax.common.errors import UserError
+from logo_jax.study.formulas import Shape
+from logo_jax.study.points import Study
+from logo_jax.study.report import write_report
+from logo_jax.study.run import run_study
+
+
+def shape(text: str) -> Shape:
+    """Read "16x14x14"."""
+    try:
+        frames, height, width = (int(size) for size in text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f'"{text}" is no grid: give frames, height and width as 16x14x14'
+        ) from None
+    return frames, height, width
+
+
+def shapes(text: str) -> tuple[Shape, ...]:
+    return tuple(shape(item) for item in text.split(","))
+
+
+def names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(item) for item in text.split(","))
+
+
+def written(value: object) -> str:
+    """A default as the command line has it."""
+    if not isinstance(value, tuple):
+        return str(value)
+    return ",".join("x".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in value)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m logo_jax.study", description=__doc__)
+    arguments: dict[str, tuple[Callable[[str], Any], str]] = {
+        "schemes": (names, "names, with :chunked or :cudnn for another form of the products"),
+        "grids": (shapes, "token grids, frames x height x width"),
+        "windows": (shapes, "attention windows; each is used on the grids that it divides"),
+        "dims": (numbers, "channels of a token"),
+        "dtypes": (names, "float32, bfloat16"),
+        "num_heads": (int, "attention heads"),
+        "batch": (int, "clips at a time"),
+        "repeats": (int, "samples of each time"),
+        "memory_gib": (float, "points that need more are left out; 0 = what is free"),
+    }
+    for name, (read, text) in arguments.items():
+        default = Study.__dataclass_fields__[name].default
+        parser.add_argument(
+            f"--{name}", type=read, default=default, help=f"{text} ({written(default)})"
+        )
+    parser.add_argument("--workdir", type=Path, default=Path("runs/study"), help="(runs/study)")
+    options = vars(parser.parse_args(argv))
+    workdir = options.pop("workdir")
+    try:
+        write_report(run_study(Study(**options), workdir), workdir)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The page and the command line of a study, from end to end on a tiny one."""
+
+import html
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from configs import study as config_file
+from logo_jax.common.errors import UserError
+from logo_jax.experiments.study import from_config, study
+from logo_jax.study import __main__ as command_line
+from logo_jax.study import plots, run
+from logo_jax.study.points import Study
+from logo_jax.study.scaling import THEORY, counted_exponents
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(run, "matmul_rate", lambda dtype: 1e9)
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.parametrize("scheme", THEORY)
+def test_counted_exponents_are_those_of_theory(scheme):
+    assert counted_exponents(scheme) == pytest.approx(THEORY[scheme], abs=0.01)
+
+
+def test_exponent_of_a_power_law():
+    assert plots.exponent([(x, 3 * x**1.5) for x in (2, 5, 11)]) == pytest.approx(1.5)
+    assert np.isnan(plots.exponent([(1, 1)]))
+
+
+def test_sweeps_take_one_axis_and_one_window():
+    row = {"window": "", "dim": 8, "dtype": "float32", "num_heads": 2, "batch": 1, "label": "full"}
+    grids = ["4 x 7 x 7", "8 x 7 x 7", "16 x 7 x 7", "8 x 14 x 14"]
+    rows = [row | {"grid": grid} for grid in grids] + [
+        row | {"grid": "8 x 7 x 7", "window": "1 x 7 x 7"},
+        row | {"grid": "8 x 7 x 7", "window": "4 x 7 x 7"},
+        row | {"grid": "32 x 7 x 7", "dim": 16},
+    ]
+    assert [r["grid"] for r in plots.sweep(rows, "frames")] == [
+        "4 x 7 x 7", "8 x 7 x 7", "8 x 7 x 7", "16 x 7 x 7",
+    ]  # fmt: skip
+    assert {r["grid"] for r in plots.sweep(rows, "resolution")} == {"8 x 7 x 7", "8 x 14 x 14"}
+    assert plots.tokens(rows[3]) == 8 * 14 * 14
+
+
+def test_config_has_the_defaults_of_a_study():
+    assert from_config(config_file.get_config()) == Study()
+
+
+def test_config_of_another_kind_is_refused():
+    config = config_file.get_config()
+    config.study.winows = 3
+    with pytest.raises(UserError, match='no field winows. Did you mean "windows"'):
+        from_config(config)
+    del config.study
+    for absent in (config, None):
+        with pytest.raises(UserError, match="There is no study"):
+            from_config(absent)
+
+
+@pytest.mark.slow
+def test_study_writes_one_page_that_needs_nothing_else(tmp_path, capsys):
+    config = config_file.get_config()
+    config.study.update(
+        schemes=("full", "full:cudnn", "local_global"), grids=((2, 2, 2), (4, 2, 2)),
+        windows=((2, 1, 1),), dims=(8,), num_heads=2, repeats=2,
+    )  # fmt: skip
+    study(config, tmp_path)
+    page = html.unescape((tmp_path / "report.html").read_text())
+    assert not re.search(r'(src|href|srcset)="(?!data:)', page)
+    assert page.count("One multiply-add is one") >= 5  # on every table
+    assert page.count("<table>") == 4 and "prefers-color-scheme: dark" in page
+    # Table 2, our counts beside the paper's.
+    for number in ("9.11", "25.16", "10.27", "9.10", "25.37", "10.28"):
+        assert f"<td>{number}</td>" in page
+    assert "needs a GPU" in page and "DIFFERS" not in page
+    for name in ("time", "memory", "cost", "figure_1", "inequality", "window"):
+        assert (tmp_path / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert "6 points" in capsys.readouterr().out
+
+    # The same workdir by the command line: nothing is measured again.
+    before = (tmp_path / "study.jsonl").read_text()
+    command_line.main([
+        "--schemes=full,local_global", "--grids=2x2x2,4x2x2", "--windows=2x1x1", "--dims=8",
+        "--num_heads=2", f"--workdir={tmp_path}",
+    ])  # fmt: skip
+    assert (tmp_path / "study.jsonl").read_text() == before
+
+
+def test_command_line_says_what_is_wrong(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command_line.main(["--schemes=locl", f"--workdir={tmp_path}"])
+    assert stop.value.code == 2
+    assert 'error: Unknown attention scheme "locl"' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command_line.main(["--grids=16x14"])
+    assert '"16x14" is no grid' in capsys.readouterr().err
