@@ -3,9 +3,9 @@
     python launch.py --config=configs/dfew.py:1 --config.data.source=<folder DFEW> \\
         --config.model.pretrained=<resnet18_msceleb.pth>
 
-The argument is the fold, 1 to 5; without it, fold 1. The data set needs a signed agreement and the
-weights are those of a ResNet-18 trained on MS-Celeb-1M: docs/data.md says where each goes. Without
-weights: `configs/dfew_scratch.py`, or --config.model.pretrained=none.
+The argument is the fold, 1 to 5; without it, fold 1. The data set needs a signed agreement
+(docs/data.md), and the weights are those of a ResNet-18 trained on MS-Celeb-1M (docs/models.md).
+Without weights: `configs/dfew_scratch.py`, or --config.model.pretrained=none.
 
 Result: the paper reports 54.21 UAR and 66.98 WAR over the five folds, pooled; not measured here.
 Cost: 10.28 G multiply-adds a clip in convolutions and dense layers, times 2 passes for SAM.
