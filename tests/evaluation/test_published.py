@@ -81,6 +81,17 @@ def test_cells_that_are_no_share_of_the_pooled_clips():
     }
 
 
+def test_the_angry_cells_up_to_former_dfer_are_shares_of_2172_clips():
+    methods = ("3D ResNet18", "ResNet18+LSTM", "ResNet18+GRU", "Former-DFER")
+    cells = [row.recalls[CLASSES.index("angry")] for row in WITH_CELLS if row.method in methods]
+    assert len(cells) == 4
+
+    def explains(clips):
+        return all(round(100 * round(c * clips / 100) / clips, 2) == c for c in cells)
+
+    assert [clips for clips in range(2158, 2189) if explains(clips)] == [2172]
+
+
 def test_the_file_belongs_to_the_installed_package():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert "*.csv" in project["tool"]["setuptools"]["package-data"]["logo_jax.evaluation"]
