@@ -56,11 +56,13 @@ def use_compilation_cache() -> None:
 
 
 def run_name(config_file: str, config: ConfigDict) -> str:
-    """Name of the run of a config: its file, its fold, and its frame order if not natural.
+    """Name of the run of a config: its file, its argument, its frame order if not natural.
 
-    `configs/dfew.py:3` -> `dfew-fold3`.
+    `configs/dfew.py:3` -> `dfew-fold3`, `configs/paper.py:stt,3` -> `paper-stt-fold3`.
     """
-    name = Path(config_file.split(":")[0]).stem
+    path, _, argument = config_file.partition(":")
+    words = [word for word in argument.split(",") if word and not word.isdigit()]
+    name = "-".join([Path(path).stem, *words])
     if config.data.fold:
         name += f"-fold{config.data.fold}"
     if config.data.frame_order != "natural":

@@ -9,6 +9,8 @@ import pytest
 from configs import default, paper, wild
 from logo_jax.common.errors import UserError
 from logo_jax.experiments import parts
+from logo_jax.experiments.command_line import load
+from logo_jax.experiments.config import run_name
 from logo_jax.experiments.train import train
 from logo_jax.models.systems import SYSTEMS, options_of
 
@@ -84,3 +86,20 @@ def test_every_system_trains(system, faces, tmp_path):
     assert 0 <= results["test"]["war"] <= 1
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert all(math.isfinite(value) for line in lines for value in json.loads(line).values())
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("configs/dfew.py:3", "dfew-fold3"),
+        ("configs/dfew.py", "dfew-fold1"),
+        ("configs/paper.py:stt,3", "paper-stt-fold3"),
+        ("configs/wild.py:r3d_18", "wild-r3d_18"),
+        ("configs/quickstart.py", "quickstart"),
+    ],
+)
+def test_the_name_of_a_run_tells_its_config(text, name):
+    assert run_name(text, load(text)) == name
+    config = load(text)
+    config.data.frame_order = "shuffled"
+    assert run_name(text, config) == f"{name}-shuffled"
