@@ -2,11 +2,14 @@
 
 python launch.py --config=configs/quickstart.py
 python launch.py --config=configs/dfew.py:3 --config.data.source=<folder DFEW>
-python launch.py --mode=evaluate --workdir=runs/dfew-fold3 --split=test
+python launch.py --mode=evaluate --workdir=runs/dfew-fold3
 python launch.py --mode=predict --workdir=runs/dfew-fold3 --input=<folder of frames>
+python launch.py --mode=study --config=configs/study.py
 """
 
+import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import app, flags
@@ -16,12 +19,10 @@ from logo_jax.training.signals import Stopped, raise_on_stop
 
 CONFIG = flags.DEFINE_string("config", None, "Recipe: configs/<file>.py[:argument].")
 MODE = flags.DEFINE_enum(
-    "mode", "train", ("train", "evaluate", "predict"), "What to do; train evaluates at its end."
+    "mode", "train", ("train", "evaluate", "predict", "study"), "What to do; train also evaluates."
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/<config>[-fold<k>].")
-CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", "", "last, best, or a folder; default: the one that the run selects."
-)
+CHECKPOINT = flags.DEFINE_string("checkpoint", "", "last, best, or a folder; default: selected.")
 SPLIT = flags.DEFINE_enum("split", "test", ("train", "val", "test"), "What evaluate judges on.")
 INPUT = flags.DEFINE_string("input", "", "For predict: folder of frames, of folders, or a list.")
 SWEEP = flags.DEFINE_multi_string("sweep", [], "Train every value: model.num_blocks=1,2,4.")
@@ -43,22 +44,20 @@ def main(argv: list[str]) -> None:
     recipe, workdir = command_line.choose(MODE.value, CONFIG.value, WORKDIR.value, argv[1:])
     output = OUTPUT.value and Path(OUTPUT.value).expanduser()
     if MODE.value == "train" and (SWEEP.value or SEEDS.value):
-        from logo_jax.experiments.sweep import sweep
-
-        sweep(recipe, workdir, SWEEP.value, SEEDS.value or 1)
-    elif MODE.value == "train":
-        from logo_jax.experiments.train import train
-
-        train(recipe, workdir)
+        function("sweep")(recipe, workdir, SWEEP.value, SEEDS.value or 1)
+    elif MODE.value in ("train", "study"):
+        function(MODE.value)(recipe, workdir)
     elif MODE.value == "evaluate":
-        from logo_jax.experiments.evaluate import evaluate
-
         output = output or workdir / "evaluation" / SPLIT.value
-        evaluate(recipe, workdir, CHECKPOINT.value, SPLIT.value, output)
+        function("evaluate")(recipe, workdir, CHECKPOINT.value, SPLIT.value, output)
     else:
-        from logo_jax.experiments.predict import predict
+        output = output or workdir / "predictions"
+        function("predict")(recipe, workdir, CHECKPOINT.value, INPUT.value, output)
 
-        predict(recipe, workdir, CHECKPOINT.value, INPUT.value, output or workdir / "predictions")
+
+def function(name: str) -> Callable[..., object]:
+    """The function of experiments/<name>.py; what it needs is imported only then."""
+    return getattr(importlib.import_module(f"logo_jax.experiments.{name}"), name)
 
 
 def run() -> None:

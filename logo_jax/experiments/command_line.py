@@ -70,7 +70,7 @@ def choose(
     (`configs.is_free`) may differ there.
 
     Args:
-        mode: "train", "evaluate" or "predict".
+        mode: "train", "evaluate", "predict" or "study".
         config_file: configs/<file>.py[:argument].
         workdir: folder of the run; None takes runs/<name of the config>.
         overrides: "--config.<field>=<value>".
@@ -82,16 +82,19 @@ def choose(
     given = None
     if config_file:
         given = override(load(config_file), overrides)
-    elif mode == "train" or not workdir:
+    elif mode in ("train", "study") or not workdir:
         raise UserError("Give --config=configs/<file>.py (or, to evaluate or predict, --workdir).")
     if workdir:
         folder = Path(workdir).expanduser()
     else:
         assert config_file and given is not None
         folder = Path("runs") / configs.run_name(config_file, given)
-    config = given if mode == "train" else recorded(folder, given, overrides)
+    config = given if mode in ("train", "study") else recorded(folder, given, overrides)
     assert config is not None
-    configs.check(config)
+    if mode != "study":  # whose config has other fields, and checks itself
+        if "study" in config:
+            raise UserError(f"{config_file} is the config of a study: add --mode=study.")
+        configs.check(config)
     return config, folder
 
 

@@ -63,6 +63,8 @@ def run_name(config_file: str, config: ConfigDict) -> str:
     path, _, argument = config_file.partition(":")
     words = [word for word in argument.split(",") if word and not word.isdigit()]
     name = "-".join([Path(path).stem, *words])
+    if "data" not in config:  # a study
+        return name
     if config.data.fold:
         name += f"-fold{config.data.fold}"
     if config.data.frame_order != "natural":
