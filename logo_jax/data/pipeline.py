@@ -7,10 +7,12 @@ resumes at any step without any saved state but that number.
 With worker processes, a script needs the usual `if __name__ == "__main__":` guard.
 """
 
+import contextlib
 import dataclasses
 import functools
+import multiprocessing.resource_tracker
 import signal
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import cv2
@@ -283,9 +285,27 @@ def _iterate(
         dataset = dataset.mp_prefetch(options, worker_init_fn=_start_worker)
     iterator = iter(dataset)
     try:
+        if num_workers > 0:
+            with _stop_signals_held():
+                first = next(iterator)  # starts the workers
+            yield first
         yield from iterator
     finally:
         iterator.close()  # ends the workers and frees the memory that they share
+
+
+@contextlib.contextmanager
+def _stop_signals_held() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back for the block; processes that it starts hold them for good.
+
+    A worker that is still importing would die of a signal to the group, before `_start_worker`.
+    """
+    multiprocessing.resource_tracker.ensure_running()  # which must not hold them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(index: int, count: int) -> None:

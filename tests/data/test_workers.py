@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
-    import functools, multiprocessing, os, signal, sys
+    import functools, multiprocessing, os, signal, sys, threading, time
     import numpy as np
     from logo_jax.data import PreparedSet, pipeline
     from logo_jax.data.sampling import dynamic_sampling
@@ -25,6 +25,13 @@ SCRIPT = """
             prepared, np.tile(np.arange(21), 4), batch_size=2, sampler=sampler, frame_size=8,
             num_workers=2,
         )
+
+        def signals_while_they_start():
+            while len(multiprocessing.active_children()) < 2:
+                time.sleep(0.01)
+            os.killpg(0, signal.SIGINT)
+
+        threading.Thread(target=signals_while_they_start).start()
         rows = next(batches)["row"].tolist() + next(batches)["row"].tolist()  # both work
         for number in (signal.SIGINT, signal.SIGTERM):
             os.killpg(0, number)
@@ -32,7 +39,7 @@ SCRIPT = """
             rows += next(batches)["row"].tolist()
         assert rows == [row % 21 for row in range(60)], rows
         alive = [child.is_alive() for child in multiprocessing.active_children()]
-        print(sorted(received), alive, flush=True)
+        print(sorted(set(received)), alive, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 """
 
