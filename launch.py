@@ -1,6 +1,5 @@
 """Train, evaluate or apply a model.
 
-python launch.py --config=configs/quickstart.py
 python launch.py --config=configs/dfew.py:3 --config.data.source=<folder DFEW>
 python launch.py --mode=evaluate --workdir=runs/dfew-fold3
 python launch.py --mode=predict --workdir=runs/dfew-fold3 --input=<folder of frames>
@@ -43,7 +42,9 @@ def main(argv: list[str]) -> None:
     config.use_compilation_cache()
     recipe, workdir = command_line.choose(MODE.value, CONFIG.value, WORKDIR.value, argv[1:])
     output = OUTPUT.value and Path(OUTPUT.value).expanduser()
-    if MODE.value == "train" and (SWEEP.value or SEEDS.value):
+    if (SWEEP.value or SEEDS.value) and MODE.value != "train":
+        raise UserError(f"--sweep and --seeds train: leave --mode={MODE.value} out.")
+    if SWEEP.value or SEEDS.value:
         function("sweep")(recipe, workdir, SWEEP.value, SEEDS.value or 1)
     elif MODE.value in ("train", "study"):
         function(MODE.value)(recipe, workdir)

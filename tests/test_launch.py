@@ -48,6 +48,11 @@ def launch(*arguments, cwd, **options):
     )
 
 
+def hear_ctrl_c() -> None:
+    """Undo what a background job inherits, SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def error_of(result) -> str:
     """The one line that a failed command says, free of tracebacks."""
     assert result.returncode == 2, result.stderr
@@ -231,7 +236,12 @@ def test_a_signal_before_the_steps_ends_without_a_traceback(tmp_path, tiny_dfew,
     """A data set that takes its time stands for what comes before the first step."""
     command = [sys.executable, str(ROOT / "launch.py"), f"--config={ROOT}/configs/quickstart.py"]
     process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
     )
     while not list(tmp_path.glob("data/*/*/incomplete.*")):
         assert process.poll() is None
@@ -258,6 +268,7 @@ def test_ctrl_c_with_input_workers_saves_and_goes_on(tmp_path, tiny_dfew):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_ctrl_c,
         env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(root / "compiled")},
     )
     log = tmp_path / "run" / "metrics.jsonl"

@@ -3,7 +3,8 @@
     python launch.py --config=configs/wild.py --sweep=model.num_blocks=1,2,4 --seeds=3
 
 Each run has a folder of its own in the workdir and resumes there; one that is finished is only
-read. So an interrupted sweep goes on where it stopped, and a longer one keeps what is there.
+read. So an interrupted sweep goes on where it stopped, and one over more values or other fields
+adds its lines to those that are there.
 """
 
 import ast
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from logo_jax.common.errors import UserError, suggest
@@ -25,6 +27,7 @@ from logo_jax.experiments import config as configs
 from logo_jax.experiments.train import train
 
 Setting = tuple[str, Any]
+COLUMNS = ("seed", "war", "uar", "step", "seconds", "workdir", "error")  # after the fields'
 
 
 def sweep(config: ConfigDict, workdir: Path, fields: Sequence[str], seeds: int) -> None:
@@ -39,6 +42,11 @@ def sweep(config: ConfigDict, workdir: Path, fields: Sequence[str], seeds: int) 
             stand in the CSV with their error; the others are finished first).
         Interrupted: the run that was going on is saved; the same command goes on there.
     """
+    swept = [text.partition("=")[0].removeprefix("config.") for text in fields]
+    if "seed" in swept:
+        raise UserError("--sweep=seed=...: seeds are --seeds=<number>, from config.seed on.")
+    if len(set(swept)) < len(swept):
+        raise UserError("--sweep names a field twice: give all its values once, field=a,b,c.")
     if seeds < 1:
         raise UserError(f"--seeds={seeds}: give the number of seeds, at least 1.")
     axes = [parse_field(config, text) for text in fields]
@@ -51,13 +59,15 @@ def sweep(config: ConfigDict, workdir: Path, fields: Sequence[str], seeds: int) 
         configs.check(_with(config, settings, seed))
     make_folder(workdir)
     rows: list[dict[str, Any]] = []
+    before = _earlier(workdir / "sweep.csv")
     for number, (settings, seed) in enumerate(combinations, 1):
         name = "-".join([*(f"{field}={value}" for field, value in settings), f"seed={seed}"])
         name = name.replace("/", "_").replace(" ", "")
         print(f"sweep, run {number} of {len(combinations)}: {name}", flush=True)
         row = {**dict(settings), "seed": seed, "workdir": name}
         rows.append(row | _run(config, settings, seed, workdir / name))
-        _write(workdir / "sweep.csv", rows)
+        names = {row["workdir"] for row in rows}
+        _write(workdir / "sweep.csv", [r for r in before if r["workdir"] not in names] + rows)
     print(f"sweep: {len(rows)} runs in {workdir / 'sweep.csv'}")
     failed = [row["workdir"] for row in rows if row["error"]]
     if failed:
@@ -126,12 +136,12 @@ def _run(
     found = workdir / "results.json"
     start = time.perf_counter()
     try:
-        if found.is_file():
-            configs.record(config, workdir)  # an error where the run had another config
+        if found.is_file() and _judged_alike(config, workdir):
+            configs.compare(config, workdir)  # an error where the run had another config
             results = json.loads(found.read_text(encoding="utf-8"))
         else:
-            results = train(config, workdir)
-    except UserError as error:
+            results = train(config, workdir)  # a finished run is only judged again
+    except (UserError, jax.errors.JaxRuntimeError) as error:  # the latter: out of memory, mostly
         print(f"error: {error}", flush=True)
         return {"war": "", "uar": "", "step": "", "seconds": "", "error": str(error)}
     return {
@@ -144,15 +154,30 @@ def _run(
     }
 
 
+def _judged_alike(config: ConfigDict, workdir: Path) -> bool:
+    """Whether a finished run was judged by the same views and controls."""
+    return configs.read(workdir).get("evaluation") == configs.plain(config)["evaluation"]
+
+
 def _with(config: ConfigDict, settings: Sequence[Setting], seed: int) -> ConfigDict:
     config = copy.deepcopy(config)  # keeps the types of fields that are not set
     config.update_from_flattened_dict({**dict(settings), "seed": seed})
     return config
 
 
+def _earlier(path: Path) -> list[dict[str, Any]]:
+    """The lines of earlier sweeps in the same workdir, over other fields or values."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     table = io.StringIO()
-    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+    columns = {name: None for row in rows for name in row}  # of all sweeps, in their order
+    fields = [name for name in columns if name not in COLUMNS] + list(COLUMNS)
+    writer = csv.DictWriter(table, fields, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     with atomic_writer(path) as file:

@@ -52,8 +52,8 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     configs.compare(config, workdir)
     checkpoints = Checkpoints(workdir)
     resuming = checkpoints.latest_step() is not None
-    if not resuming and not config.init_from:
-        _check_weights(config.model.pretrained)
+    if not resuming:
+        _check_weights(config)
 
     splits = parts.open_splits(config)
     prepared, train_rows = splits.prepared, splits.rows("train")
@@ -182,13 +182,20 @@ def _alone(workdir: Path) -> Iterator[None]:
         yield
 
 
-def _check_weights(pretrained: str) -> None:
-    if pretrained != "none" and not Path(pretrained).expanduser().is_file():
+def _check_weights(config: ConfigDict) -> None:
+    pretrained, system = config.model.pretrained, config.model.name
+    if config.init_from:
+        if pretrained not in ("none", "weights needed"):  # the latter is what configs/dfew.py says
+            raise UserError(
+                f"config.init_from and config.model.pretrained={pretrained} both give weights: "
+                "leave one of them out."
+            )
+    elif pretrained != "none" and not Path(pretrained).expanduser().is_file():
+        what = "a ResNet-18 trained on MS-Celeb-1M" if system == "logo_former" else system
         raise UserError(
             f'config.model.pretrained="{pretrained}" is no file: give the file with the weights '
-            "of a ResNet-18 trained on MS-Celeb-1M (docs/models.md says which), or "
-            "--config.model.pretrained=none to train from scratch "
-            "(configs/dfew_scratch.py has the learning rate for it)."
+            f"of {what} (docs/models.md says which), or --config.model.pretrained=none to train "
+            "from scratch (configs/dfew_scratch.py has the learning rate for it)."
         )
 
 

@@ -23,16 +23,20 @@ CONVENTION = (
 )
 
 
-def row(name: str) -> tuple[str, ...]:
+# Sizes beside the default one that a source gives numbers for.
+VARIANTS: dict[str, dict[str, int]] = {"former_dfer": {"spatial_depth": 3}}
+
+
+def row(name: str, **options: int) -> tuple[str, ...]:
     """One line of the table, counted over the traced program; nothing is computed."""
-    model = build(name, NUM_CLASSES)
+    model = build(name, NUM_CLASSES, **options)
     clip = jax.ShapeDtypeStruct((1, *CLIP), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), clip)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     counts = breakdown(lambda v, x: model.apply(v, x), variables, clip)
     system = SYSTEMS[name]
     return (
-        name,
+        ", ".join([name, *(f"{option}={value}" for option, value in options.items())]),
         f"{parameters / 1e6:.2f}",
         f"{(counts.convolutions + counts.dense) / 1e9:.2f}",
         f"{counts.products / 1e9:.3f}",
@@ -46,7 +50,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m logo_jax.models", description=__doc__)
     parser.add_argument("--csv", help="also write the table to this file")
     path = parser.parse_args().csv
-    rows = [COLUMNS, *map(row, track(list(SYSTEMS), len(SYSTEMS), "counting", "systems"))]
+    rows = [COLUMNS]
+    for name in track(list(SYSTEMS), len(SYSTEMS), "counting", "systems"):
+        rows.append(row(name))
+        if name in VARIANTS:
+            rows.append(row(name, **VARIANTS[name]))
     widths = [max(len(line[i]) for line in rows) for i in range(len(COLUMNS))]
     for line in rows:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))

@@ -94,6 +94,13 @@ def _cudnn_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
             f'attention_impl="cudnn" needs a GPU and dtype="bfloat16", not {q.dtype} on '
             f'{jax.default_backend()}: choose "xla" or "chunked".'
         )
+    odd = mask is not None and (mask.shape[-2] % 2 or mask.shape[-1] % 2)
+    if q.shape[-1] % 8 or odd:
+        raise UserError(
+            f'attention_impl="cudnn" takes heads of a multiple of 8 channels, not {q.shape[-1]}, '
+            "and with padded or shifted windows an even number of tokens in each: choose dim, "
+            'num_heads and window so, or "xla" or "chunked".'
+        )
     batch = q.shape[:-3]
     if mask is not None:
         mask = jnp.broadcast_to(mask, (*batch, *mask.shape[-2:]))

@@ -50,7 +50,8 @@ def load(
     Args:
         path: a safetensors file, or one of `torch.save` with tensors only.
         num_classes: outputs of the head; None takes them from the file, or 7 where it has no head.
-        clip_shape: [T, H, W, 3] of the clips; position embeddings must fit.
+        clip_shape: [T, H, W, 3] of the clips. Position embeddings of the token models are
+            interpolated to it; those of former_dfer must fit.
         options: of the system, as for `build`.
 
     Raises:
@@ -126,7 +127,8 @@ def load_into(
             problems.append(f"{name} is missing in the file")
             continue
         value, leaf = found[name], name.rpartition(".")[2]
-        if leaf in (SPACE, TIME) and value.ndim == 4 and value.shape != tensor.shape:
+        same_width = value.ndim == 4 and value.shape[-1] == tensor.shape[-1]
+        if leaf in (SPACE, TIME) and same_width and value.shape != tensor.shape:
             value = np.asarray(resize_position(leaf, jnp.asarray(value), tensor.shape))
             resized.append(f"{name} from {found[name].shape} to {tensor.shape}")
         if value.shape != tensor.shape:
@@ -137,8 +139,8 @@ def load_into(
     what = "backbone" if alone else system
     if problems:
         raise UserError(
-            f"The weights in {path} do not fit the model's {what} ({len(problems)} of its "
-            f"tensors): {'; '.join(sorted(problems))}. Choose the model's options as in the file, "
+            f"The weights in {path} do not fit the model's {what} ({len(problems)} "
+            f"problems): {'; '.join(sorted(problems))}. Choose the model's options as in the file, "
             "or another file."
         )
 
@@ -193,6 +195,8 @@ def _is_backbone_alone(
     """Whether the names in a file are those of the backbone by itself rather than of the system."""
     whole = to_torch(variables, entry.torch_names)
     of_backbone = to_torch(_backbone(variables), entry.backbone_names)
+    if not _names_of_head(variables, entry) & found.keys() and of_backbone.keys() <= found.keys():
+        return True  # of a system whose backbone has the same names in it as alone
     return len(of_backbone.keys() & found.keys()) > len(whole.keys() & found.keys())
 
 

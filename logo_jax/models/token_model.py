@@ -12,7 +12,8 @@ those of the schemes:
   class token, added after it is prepended (section 2.1). They and the class token start from a
   normal distribution with standard deviation 0.02, like the head.
 - No norm between the last block and the head (equation 10); `final_norm` adds one.
-- Drop path grows linearly from 0 in the first block to `drop_path` in the last.
+- Drop path grows linearly from 0 in the first block to `drop_path` in the last; a single block has
+  all of it.
 - `shift_windows` moves the windows of every second block by half a window, as Swin Transformer.
 """
 
@@ -142,7 +143,8 @@ class LogoFormer(nn.Module):
             global_out_proj=self.global_out_proj,
             mixing_share=self.mixing_share,
             dropout=self.dropout,
-            drop_path=self.drop_path * index / max(self.num_blocks - 1, 1),
+            drop_path=self.drop_path
+            * (index / (self.num_blocks - 1) if self.num_blocks > 1 else 1),
             dtype=dtype,
         )
 

@@ -6,8 +6,9 @@ Decisions where the paper is silent:
 - An output projection with bias in `local`; none in the global attention (equation 6) unless
   `global_out_proj`.
 - `local_global` is the local step with its residual, then the global step with its own; with
-  `parallel` both read the same tokens. The class token skips the local step, and in the global one
-  is a query like every other and a key and value beside the pooled tokens.
+  `parallel` both read the same tokens, and nothing reads the last block's local step. The class
+  token skips the local step, and in the global one is a query like every other and a key and value
+  beside the pooled tokens.
 - `shift` moves the windows of the local attention, as Swin Transformer does; the tokens before the
   first whole window are a smaller window of their own. The pooling windows stay where they are.
 """

@@ -6,6 +6,8 @@ import pytest
 
 from configs import default
 from logo_jax.common.errors import UserError
+from logo_jax.common.files import write_json
+from logo_jax.experiments.config import plain
 from logo_jax.experiments.sweep import parse_field, sweep
 
 
@@ -38,6 +40,64 @@ def test_values(text, values):
 def test_what_cannot_be_swept(text, message):
     with pytest.raises(UserError, match=message):
         parse_field(default.get_config(), text)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Stands for training: writes results and record as `train` does, and keeps the configs."""
+    configs = []
+
+    def train(config, workdir):
+        configs.append(config)
+        workdir.mkdir(parents=True, exist_ok=True)
+        results = {"test": {"war": config.seed / 10, "uar": 0.5}, "step": 1}
+        write_json(workdir / "results.json", results)
+        write_json(workdir / "config.json", plain(config))
+        return results
+
+    monkeypatch.setattr("logo_jax.experiments.sweep.train", train)
+    return configs
+
+
+def test_seeds_follow_that_of_the_config(trained, tmp_path):
+    config = default.get_config()
+    config.seed = 3
+    sweep(config, tmp_path, ["model.num_blocks=1,2"], 2)
+    assert [(c.model.num_blocks, c.seed) for c in trained] == [(1, 3), (1, 4), (2, 3), (2, 4)]
+    assert [row["war"] for row in lines(tmp_path / "sweep.csv")] == ["0.3", "0.4", "0.3", "0.4"]
+
+
+def test_other_fields_add_their_lines(trained, tmp_path):
+    config = default.get_config()
+    sweep(config, tmp_path, ["model.num_blocks=1,2"], 1)
+    sweep(config, tmp_path, ["model.dim=64"], 1)
+    rows = lines(tmp_path / "sweep.csv")
+    assert [(row["model.num_blocks"], row["model.dim"]) for row in rows] == [
+        ("1", ""), ("2", ""), ("", "64"),
+    ]  # fmt: skip
+
+
+def test_other_views_judge_a_finished_run_again(trained, tmp_path):
+    config = default.get_config()
+    sweep(config, tmp_path, ["model.dim=64"], 1)
+    sweep(config, tmp_path, ["model.dim=64"], 1)
+    assert len(trained) == 1
+    config.evaluation.temporal_views = 5
+    sweep(config, tmp_path, ["model.dim=64"], 1)
+    assert len(trained) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (["seed=1,2"], "seeds are --seeds=<number>"),
+        (["model.dim=64", "config.model.dim=128"], "names a field twice"),
+    ],
+)
+def test_fields_that_cannot_be_combined(trained, tmp_path, fields, message):
+    with pytest.raises(UserError, match=message):
+        sweep(default.get_config(), tmp_path, fields, 1)
+    assert not trained
 
 
 def lines(path):

@@ -4,6 +4,7 @@ import json
 import math
 
 import jax
+import numpy as np
 import pytest
 
 from configs import default, paper, wild
@@ -51,6 +52,10 @@ def test_rows_of_the_papers_tables(row):
     assert {name: weight for name, weight in weights.items() if weight} == losses
     with_16_frames = config.data.options.frame_folder == "clip_224x224_16f"
     assert with_16_frames == row.endswith("_ti")
+    if with_16_frames:  # in training as in test
+        sample = parts.sampler(config)
+        for rng in (None, np.random.default_rng(0)):
+            np.testing.assert_array_equal(sample(16, rng=rng), np.arange(16))
 
 
 def test_rows_that_do_not_exist():

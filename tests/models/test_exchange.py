@@ -97,6 +97,10 @@ def test_kinetics_weights(tmp_path):
     assert "ignored: fc.weight (400, 64), fc.bias (400,)" in report
     assert_equal(loaded["params"]["backbone"], kinetics["params"]["backbone"])
     assert_equal(loaded["params"]["head"], start["params"]["head"])
+    alone = {n: t for n, t in safetensors.numpy.load_file(path).items() if not n.startswith("fc.")}
+    safetensors.numpy.save_file(alone, tmp_path / "backbone.safetensors")
+    _, report = pretrained.load_into(tmp_path / "backbone.safetensors", start, "r3d_18")
+    assert report.startswith("100 of 100 backbone tensors loaded")
     loaded, report = pretrained.load_into(path, drawn("m3dfel", seed=1), "m3dfel")
     assert report.startswith("100 of 100 backbone tensors loaded")
     assert_equal(loaded["params"]["backbone"], kinetics["params"]["backbone"])
@@ -123,6 +127,8 @@ def test_unknown_systems_and_a_file_of_another_system(tmp_path):
         UserError, match=r"class_token is not in the model; .*is missing in the file"
     ):
         pretrained.load_into(path, drawn("r3d_18"), "r3d_18")
+    with pytest.raises(UserError, match=r"space_position has shape \(1, 1, 9, 64\), the model"):
+        pretrained.load_into(path, drawn("stt", dim=32, clip=(8, 80, 80, 3)), "stt")
     with pytest.raises(UserError, match="There is no weights file"):
         pretrained.load(tmp_path / "none.pth", "stt")
 

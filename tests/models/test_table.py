@@ -14,6 +14,9 @@ def test_a_row_has_the_published_size():
     assert float(cells["parameters (M)"]) == pytest.approx(18.03, rel=0.005)
     assert float(cells["conv + dense (G)"]) == pytest.approx(8.30, rel=0.005)
     assert "18.03 M" in cells["published"]
+    deeper = dict(zip(table.COLUMNS, table.row("former_dfer", spatial_depth=3), strict=True))
+    assert float(deeper["conv + dense (G)"]) == pytest.approx(9.11, rel=0.005)
+    assert deeper["system"] == "former_dfer, spatial_depth=3"
     assert cells["parity test"] == "tests/models/test_former_dfer.py"
 
 
