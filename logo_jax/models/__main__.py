@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m logo_jax.models", description=__doc__)
     parser.add_argument("--csv", help="also write the table to this file")
     path = parser.parse_args().csv
-    rows = [COLUMNS]
+    rows: list[tuple[str, ...]] = [COLUMNS]
     for name in track(list(SYSTEMS), len(SYSTEMS), "counting", "systems"):
         rows.append(row(name))
         if name in VARIANTS:
