@@ -49,9 +49,13 @@ def launch(*arguments, cwd, **options):
     )
 
 
-def hear_ctrl_c() -> None:
-    """Undo what a background job inherits, SIGINT ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+# Runs a command that hears Ctrl-C, whatever was inherited: a background job ignores it.
+HEAR_CTRL_C = [
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execv(sys.argv[1], sys.argv[1:])",
+]
 
 
 def error_of(result) -> str:
@@ -237,12 +241,11 @@ def test_a_signal_before_the_steps_ends_without_a_traceback(tmp_path, tiny_dfew,
     """A data set that takes its time stands for what comes before the first step."""
     command = [sys.executable, str(ROOT / "launch.py"), f"--config={ROOT}/configs/quickstart.py"]
     process = subprocess.Popen(
-        command,
+        HEAR_CTRL_C + command,
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=hear_ctrl_c,
     )
     while not list(tmp_path.glob("data/*/*/incomplete.*")):
         assert process.poll() is None
@@ -263,13 +266,18 @@ def test_ctrl_c_with_input_workers_saves_and_goes_on(tmp_path, tiny_dfew):
     arguments += [f"--config.data.data_dir={root / 'data'}", "--config.max_steps=100000"]
     arguments += ["--config.num_epochs=100000", "--config.log_every=1"]
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "launch.py"), *arguments, "--config.data.num_workers=2"],
+        [
+            *HEAR_CTRL_C,
+            sys.executable,
+            str(ROOT / "launch.py"),
+            *arguments,
+            "--config.data.num_workers=2",
+        ],
         cwd=root,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=hear_ctrl_c,
         env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(root / "compiled")},
     )
     log = tmp_path / "run" / "metrics.jsonl"

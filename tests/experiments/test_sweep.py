@@ -130,4 +130,4 @@ def test_a_sweep_writes_every_run_and_goes_on_where_it_stopped(config, tmp_path)
     config.model.mlp_dim = 32
     with pytest.raises(UserError, match="1 of 1 runs failed"):
         sweep(config, tmp_path / "s", ["model.attention=full"], 1)
-    assert "another config" in lines(tmp_path / "s" / "sweep.csv")[0]["error"]
+    assert "another config" in lines(tmp_path / "s" / "sweep.csv")[-1]["error"]
