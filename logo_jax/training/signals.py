@@ -1,6 +1,8 @@
 """SIGTERM and Ctrl-C: in the training loop, finish the step and save; elsewhere, end in order."""
 
+import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -30,6 +32,11 @@ def raise_on_stop() -> None:
 
     A signal that is ignored, as Ctrl-C is in a background job, stays so.
     """
+    _listen()
+    sys.unraisablehook = _raise_again
+
+
+def _listen() -> None:
     for number in STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _raise)
@@ -39,6 +46,19 @@ def _raise(number: int, frame: FrameType | None) -> None:
     for each in STOPPING:
         signal.signal(each, signal.SIG_DFL)
     raise Stopped(number)
+
+
+def _raise_again(dropped: "sys.UnraisableHookArgs") -> None:
+    """Repeat a stop signal that came in a callback of the garbage collector.
+
+    Python can only drop what is raised there; JAX has such a callback.
+    """
+    stop = dropped.exc_value
+    if not isinstance(stop, Stopped):
+        sys.__unraisablehook__(dropped)
+        return
+    _listen()
+    threading.Timer(0.05, os.kill, (os.getpid(), stop.status - 128)).start()
 
 
 class StopSignals:
