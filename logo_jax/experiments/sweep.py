@@ -85,7 +85,7 @@ def parse_field(config: ConfigDict, text: str) -> list[Setting]:
     """
     field, equals, values = text.partition("=")
     field = field.removeprefix("config.")
-    known = [name for name, _ in _leaves(config.to_dict())]
+    known = [name for name, _ in configs.leaves(config.to_dict())]
     if not equals or not values:
         raise UserError(f'--sweep="{text}": give field=value,value,... as model.num_blocks=1,2.')
     if field not in known:
@@ -118,14 +118,6 @@ def _values(text: str) -> list[Any]:
         except (ValueError, SyntaxError):
             values.append(part)  # a name: no quotes are asked for
     return values
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> list[Setting]:
-    found = []
-    for name, value in tree.items():
-        inner = _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else None
-        found += inner if inner is not None else [(f"{prefix}{name}", value)]
-    return found
 
 
 def _run(

@@ -105,9 +105,8 @@ def fit(
                     raise _interrupted(signals.received, step, schedule)
                 if evaluate and select_now:
                     _keep_best(state, step, evaluate, selection_metric, checkpoints, log, meta)
-                    averages = (
-                        _Averages()
-                    )  # the time of the evaluation is not the input's or the step's
+                    # The time of the evaluation is not the input's or the step's.
+                    averages = _Averages()
     finally:
         progress.close()
         batches.close()
