@@ -3,36 +3,21 @@
 Drawn with matplotlib's objects, so no display is needed.
 """
 
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from logo_jax.common.figures import Theme, style
 from logo_jax.study.formulas import Shape
 from logo_jax.study.masks import influence
 
 Row = dict[str, Any]
 Curves = dict[str, list[tuple[int, float | int]]]  # of each label: (tokens, value)
 
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of the page that a figure stands on."""
-
-    ink: str
-    paper: str
-    faint: str
-    spare: str  # for schemes that have no colour of their own
-
-
-LIGHT = Theme("#1a1a1a", "#ffffff", "#dddddd", "#777777")
-DARK = Theme("#e8e8e8", "#16181c", "#3a3d44", "#9a9a9a")
 
 # Distinguishable with the common colour blindnesses too (after Okabe and Ito); full has the ink.
 COLOURS = {
@@ -44,26 +29,6 @@ COLOURS = {
 def colour(label: str, theme: Theme) -> str:
     scheme = label.split(":")[0]
     return theme.ink if scheme == "full" else COLOURS.get(scheme, theme.spare)
-
-
-def png(draw: Callable[[Theme], Figure], theme: Theme) -> bytes:
-    """Draw a figure in a theme, as a PNG file."""
-    figure = draw(theme)
-    FigureCanvasAgg(figure)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=130, bbox_inches="tight", facecolor=theme.paper)
-    return file.getvalue()
-
-
-def _style(axes: Axes, theme: Theme) -> None:
-    axes.set_facecolor(theme.paper)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(theme.ink)
-    axes.tick_params(colors=theme.ink, which="both")
-    axes.grid(True, color=theme.faint, linewidth=0.6)
-    for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
-        text.set_color(theme.ink)
 
 
 def sweep(rows: Sequence[Row], axis: str) -> list[Row]:
@@ -129,7 +94,7 @@ def scaling(rows: Sequence[Row], column: str, unit: str, scale: float | int) -> 
             _curves(axes, curves(along, column), scale, theme)
             axes.set_xlabel(f"tokens of a clip, more {axis}: {_grids(along)}")
             axes.set_ylabel(unit)
-            _style(axes, theme)
+            style(axes, theme)
         figure.tight_layout()
         return figure
 
@@ -246,7 +211,7 @@ def inequality_region(examples: Sequence[tuple[Shape, Shape]]) -> Any:
         axes.set(xscale="log", yscale="log", xlim=(x[0], x[-1]), ylim=(x[0], x[-1]))
         axes.set_xlabel("tokens of a frame / frames, HW / T")
         axes.set_ylabel("tokens of a window / frames, fhw / T")
-        _style(axes, theme)
+        style(axes, theme)
         return figure
 
     return draw
@@ -277,7 +242,7 @@ def window_curve(grid: str, rows: Sequence[Row]) -> Any:
         axes.set(xscale="log", yscale="log")
         axes.set_xlabel(f"tokens of a window, fhw (grid {grid})")
         axes.set_ylabel("pairs of query and key")
-        _style(axes, theme)
+        style(axes, theme)
         if len(measured) > 1:
             other = axes.twinx()
             other.plot(*zip(*measured, strict=True), "D", color=theme.ink, ms=5)

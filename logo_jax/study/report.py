@@ -1,15 +1,15 @@
 """The report of a study: plots, and one HTML page that holds everything it shows."""
 
-import base64
-import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from logo_jax.common.files import atomic_writer, make_folder
+from logo_jax.common import page
+from logo_jax.common.figures import Draw
+from logo_jax.common.files import make_folder
 from logo_jax.models import build
 from logo_jax.study import plots
 from logo_jax.study.count import breakdown
@@ -30,19 +30,6 @@ TABLE_2: tuple[tuple[str, float, str, dict[str, Any], str], ...] = (
      "16 x 112 x 112, ResNet-18 to stage 4, dim 512, MLP 1024, window 4 x 2 x 2"),
 )  # fmt: skip
 
-STYLE = """
-:root{color-scheme:light dark;--ink:#1a1a1a;--paper:#fff;--faint:#ddd}
-@media(prefers-color-scheme:dark){:root{--ink:#e8e8e8;--paper:#16181c;--faint:#3a3d44}}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:64rem;
-margin:auto;padding:1rem}
-h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2.2rem}
-img{max-width:100%;height:auto}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}
-caption{text-align:left;padding-bottom:.4rem;max-width:60rem}
-th,td{padding:.2rem .6rem;border-bottom:1px solid var(--faint);text-align:right;white-space:nowrap}
-th:first-child,td:first-child,td.text{text-align:left}td.text{white-space:normal;min-width:14rem}
-"""
-
 
 def write_report(rows: Sequence[Row], workdir: Path) -> Path:
     """Write the plots (PNG, in `plots/`) and `report.html`; say where it lies.
@@ -54,57 +41,57 @@ def write_report(rows: Sequence[Row], workdir: Path) -> Path:
         UserError: the workdir cannot be written to.
     """
     folder = make_folder(workdir / "plots")
-    figures = {name: _figure(draw, name, alt, folder) for name, alt, draw in _drawings(rows)}
-    machine = html.escape(rows[0]["machine"])
-    body = [
-        "<h1>What each attention scheme costs</h1>",
-        f"<p>The attention module alone, {rows[0]['batch']} clip(s) at a time, measured on "
-        f"{machine}. Times are medians of {rows[0]['repeats']} samples, the schemes taken in turn; "
-        "± is the distance between the quartiles. Dashed: full attention with queries in chunks."
-        "</p>",
-        "<h2>Time</h2>",
+    figures = {name: page.figure(draw, name, alt, folder) for name, alt, draw in _drawings(rows)}
+    parts = [
+        page.paragraph(
+            f"The attention module alone, {rows[0]['batch']} clip(s) at a time, measured on "
+            f"{rows[0]['machine']}. Times are medians of {rows[0]['repeats']} samples, the schemes "
+            "taken in turn; ± is the distance between the quartiles. Dashed: full attention with "
+            "queries in chunks."
+        ),
+        page.heading("Time"),
         figures["time"],
-        "<h2>Temporary memory</h2>",
+        page.heading("Temporary memory"),
         figures["memory"],
-        "<h2>Multiply-adds</h2>",
-        f"<p>{CONVENTION} Here with the products of attention.</p>",
+        page.heading("Multiply-adds"),
+        page.paragraph(f"{CONVENTION} Here with the products of attention."),
         figures["cost"],
-        "<h2>local_global against the others</h2>",
+        page.heading("local_global against the others"),
         _ratios(rows),
-        "<h2>Exponents</h2>",
+        page.heading("Exponents"),
         _exponents(rows),
-        "<h2>The paper's Table 2</h2>",
+        page.heading("The paper's Table 2"),
         _table_2(),
-        "<h2>Inequality (9): where local-global attention is the cheaper</h2>",
-        "<p>fhw + THW/fhw &lt; HW + T is (fhw − T)(fhw − HW) &lt; 0: it holds where the tokens of "
-        "a window lie between T and HW, and nowhere else. On 16 x 4 x 4 tokens T = HW, so it "
-        "holds for no window; with 16 tokens a window both sides are equal. They are equal as "
-        "well on 16 x 14 x 14 with windows of 4 x 7 x 7, where fhw = HW.</p>",
+        page.heading("Inequality (9): where local-global attention is the cheaper"),
+        page.paragraph(
+            "fhw + THW/fhw < HW + T is (fhw − T)(fhw − HW) < 0: it holds where the tokens of a "
+            "window lie between T and HW, and nowhere else. On 16 x 4 x 4 tokens T = HW, so it "
+            "holds for no window; with 16 tokens a window both sides are equal. They are equal as "
+            "well on 16 x 14 x 14 with windows of 4 x 7 x 7, where fhw = HW."
+        ),
         figures["inequality"],
-        "<h2>The best window</h2>",
-        "<p>Local pairs grow with the window, THW · fhw, and global ones shrink, (THW)²/fhw. "
-        "Their sum is least where both are equal, at fhw = √(THW).</p>",
+        page.heading("The best window"),
+        page.paragraph(
+            "Local pairs grow with the window, THW · fhw, and global ones shrink, (THW)²/fhw. "
+            "Their sum is least where both are equal, at fhw = √(THW)."
+        ),
         figures["window"],
-        "<h2>What a token sees (Figure 1)</h2>",
-        "<p>The dot looks; the darker a token, the more the output at the dot depends on it "
-        "(derivatives of one attention step, 4 x 4 x 4 tokens, windows of 2 x 2 x 2). Divided "
-        "attention and factorized attention are two steps, so all tokens are seen a little.</p>",
+        page.heading("What a token sees (Figure 1)"),
+        page.paragraph(
+            "The dot looks; the darker a token, the more the output at the dot depends on it "
+            "(derivatives of one attention step, 4 x 4 x 4 tokens, windows of 2 x 2 x 2). Divided "
+            "attention and factorized attention are two steps, so all tokens are seen a little."
+        ),
         figures["figure_1"],
-        "<h2>All points</h2>",
+        page.heading("All points"),
         _points(rows),
     ]
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>Attention schemes</title><style>{STYLE}</style>\n" + "\n".join(body) + "</html>\n"
-    )
-    with atomic_writer(workdir / REPORT) as file:
-        file.write(page)
+    page.write_page(workdir / REPORT, "What each attention scheme costs", parts)
     print(f"study: {len(rows)} points, {workdir / REPORT}")
     return workdir / REPORT
 
 
-def _drawings(rows: Sequence[Row]) -> list[tuple[str, str, Callable[[plots.Theme], Any]]]:
+def _drawings(rows: Sequence[Row]) -> list[tuple[str, str, Draw]]:
     """Name, description and drawing of every figure."""
     most = max(rows, key=plots.tokens)["grid"]
     # The grid that the most windows were measured on, else the largest.
@@ -127,31 +114,6 @@ def _drawings(rows: Sequence[Row]) -> list[tuple[str, str, Callable[[plots.Theme
         ("window", "Pairs against window size", plots.window_curve(grid, rows)),
         ("figure_1", "Tokens that one token sees, by scheme", plots.figure_1(schemes)),
     ]  # fmt: skip
-
-
-def _figure(draw: Callable[[plots.Theme], Any], name: str, alt: str, folder: Path) -> str:
-    """Draw light and dark; the light one is kept as a file as well."""
-    light, dark = (plots.png(draw, theme) for theme in (plots.LIGHT, plots.DARK))
-    with atomic_writer(folder / f"{name}.png", "wb") as file:
-        file.write(light)
-    address = [f"data:image/png;base64,{base64.b64encode(x).decode()}" for x in (light, dark)]
-    return (
-        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{address[1]}">'
-        f'<img alt="{alt}" src="{address[0]}"></picture>'
-    )
-
-
-def _table(caption: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    def cell(text: str) -> str:
-        long = ' class="text"' if len(text) > 30 else ""
-        return f"<td{long}>{html.escape(text)}</td>"
-
-    lines = ["<tr>" + "".join(map(cell, row)) + "</tr>" for row in body]
-    titles = "".join(f"<th>{html.escape(title)}</th>" for title in head)
-    return (
-        f'<div class="wide"><table><caption>{html.escape(caption)}</caption>'
-        f"<tr>{titles}</tr>{''.join(lines)}</table></div>"
-    )
 
 
 def _points(rows: Sequence[Row]) -> str:
@@ -177,7 +139,7 @@ def _points(rows: Sequence[Row]) -> str:
         )
         for row in rows
     ]
-    return _table(
+    return page.table(
         f"{CONVENTION} Memory and share are those of forward + backward; the share compares the "
         f"multiply-adds of the plain form with this machine's best matrix product, "
         f"{rows[0]['matmul_multiply_adds_per_s'] / 1e9:,.0f} G multiply-adds a second. Formula: "
@@ -217,7 +179,7 @@ def _ratios(rows: Sequence[Row]) -> str:
                         _ratio(row, ours, "training_temporary_mib"),
                     )
                 )
-    return _table(
+    return page.table(
         "How many times local_global's multiply-adds (with the products of attention), time and "
         f"temporary memory each scheme takes. {CONVENTION}",
         ("scheme", "tokens", "window", "multiply-adds", "forward", "forward + backward",
@@ -246,7 +208,7 @@ def _exponents(rows: Sequence[Row]) -> str:
             cells += [str(theory[index]), f"{counted[index]:.3f}",
                       "-" if slope != slope else f"{slope:.2f}"]  # fmt: skip
         body.append(tuple(cells))
-    return _table(
+    return page.table(
         "Growth of the products of attention with frames and with positions of a frame, window "
         "4 x 7 x 7. Counted: on grids so large that the leading term is all there is. Time: the "
         "whole module, forward + backward, between the last two measured grids; there the "
@@ -267,7 +229,7 @@ def _table_2() -> str:
         body.append(
             (name, f"{published:.2f}", f"{ours:.2f}", f"{counts.products / 1e9:.3f}", assumption)
         )
-    return _table(
+    return page.table(
         f"G multiply-adds of whole models for 16 x 112 x 112. {CONVENTION} {WITHOUT_PRODUCTS}",
         ("model", "paper", "counted", "products of attention", "assumption"),
         body,
