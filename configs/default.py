@@ -68,7 +68,8 @@ def get_config() -> ConfigDict:
     config.data.stride = 1
     # Side, in pixels, to which frames are resized before augmentation.
     config.data.frame_size = 224
-    # Order of a clip's sampled frames: "natural"; as controls "shuffled", "reversed", "single".
+    # Order of a clip's sampled frames: "natural"; as controls "shuffled", "reversed", "frozen" (the
+    # apex repeated), "thinned" (every second one repeated), "single" (the middle one repeated).
     config.data.frame_order = "natural"
     # Share of the training clips' draws that are uniform over the classes; 0 = every clip once an
     # epoch.
@@ -208,9 +209,9 @@ def get_config() -> ConfigDict:
     # 1 (the whole frame), 2 (and its mirror image) or 3 (crops left, centre, right).
     config.evaluation.temporal_views = 1
     config.evaluation.spatial_views = 1
-    # Frame orders in which the test split is judged once more, as controls: "shuffled", "reversed",
-    # "single", comma-separated.
-    config.evaluation.controls = ""
+    # Frame orders in which the test split is judged once more, each at the cost of one evaluation,
+    # comma-separated: does the model use time? "" = none.
+    config.evaluation.controls = "shuffled,reversed,frozen,thinned"
     return config
 
 

@@ -31,7 +31,6 @@ def get_config():
     config.data.num_workers = 0  # starting a process costs more than it would save
     config.batch_size = 16
     config.num_epochs = 11
-    config.evaluation.controls = "shuffled,reversed"
 
     config.input.image_size = 48
     config.input.mean = (0.5, 0.5, 0.5)

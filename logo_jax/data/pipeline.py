@@ -19,7 +19,7 @@ import cv2
 import grain
 import numpy as np
 from absl import flags
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
 from logo_jax.common.errors import UserError
 from logo_jax.data import augment as augmentation
@@ -28,7 +28,9 @@ from logo_jax.data.decode import decode_frames
 from logo_jax.data.interpolation import mix
 from logo_jax.data.sampling import Sampler
 
-FRAME_ORDERS = ("natural", "shuffled", "reversed", "single")
+# Beside the order itself: "single" repeats the middle frame of the clip, "frozen" the sampled frame
+# that differs most from the first sampled one (`apex`), "thinned" every second sampled frame.
+FRAME_ORDERS = ("natural", "shuffled", "reversed", "frozen", "thinned", "single")
 
 
 @runtime_checkable
@@ -149,6 +151,16 @@ def eval_batches(
     return _iterate(batches, steps, num_workers)
 
 
+def apex(frames: UInt8[np.ndarray, "T S S 3"]) -> int:
+    """The frame that differs most, in mean absolute pixel value, from the first one.
+
+    No set in use marks the apex of its clips; this is how apex frames are found where the first
+    frame is the onset. A clip of equal frames gives 0.
+    """
+    first = frames[0].astype(np.int16)
+    return int(np.argmax([np.abs(frame - first).mean() for frame in frames]))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Reader:
     """Reads and decodes the sampled frames of a clip."""
@@ -169,12 +181,16 @@ class _Reader:
             chosen = chosen[::-1]
         elif self.frame_order == "shuffled":
             chosen = shuffling.permutation(chosen)
+        elif self.frame_order == "thinned":
+            chosen = chosen[np.arange(len(chosen)) // 2 * 2]
         if chosen.ndim == 1:
             wanted, inverse = np.unique(chosen, return_inverse=True)
             frames = self._decode(clip, wanted)[inverse]
         else:
             wanted = np.flatnonzero(chosen.any(0))
             frames = mix(self._decode(clip, wanted), chosen[:, wanted])
+        if self.frame_order == "frozen":
+            frames = np.repeat(frames[[apex(frames)]], len(frames), axis=0)
         return {
             "frames": frames,  # [T S S 3]
             "label": np.array(clip["label"], np.int32),

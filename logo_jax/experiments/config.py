@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from logo_jax.common.errors import UserError, pick
 from logo_jax.common.files import write_json
 from logo_jax.data.augment import AugmentConfig
+from logo_jax.data.pipeline import FRAME_ORDERS
 from logo_jax.data.sampling import make_samplers
 from logo_jax.data.views import spatial_views
 from logo_jax.experiments import parts
@@ -24,7 +25,6 @@ from logo_jax.training.state import init_variables
 
 RECORD = "config.json"
 SELECTIONS = {"last": None, "best_on_val": "val", "best_on_test": "test"}
-FRAME_ORDERS = ("natural", "shuffled", "reversed", "single")
 
 # Fields that may change when a run resumes or is judged: its parameters do not depend on them. A
 # name that ends in a dot stands for all fields below it.

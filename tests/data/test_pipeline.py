@@ -251,8 +251,22 @@ def test_frame_orders(noise_set):
     assert not np.array_equal(shuffled, frames("shuffled", seed=1))
     centre = decode.decode_frames([noise_set[20]["frames"][11]], 16)
     np.testing.assert_array_equal(frames("single"), np.repeat(centre, 8, axis=0))
+    thinned = frames("thinned")
+    np.testing.assert_array_equal(thinned[0::2], natural[0::2])
+    np.testing.assert_array_equal(thinned[1::2], natural[0::2])
+    frozen = frames("frozen")
+    farthest = max(natural, key=lambda f: np.linalg.norm(np.ravel(f - 1.0 * natural[0]), ord=1))
+    np.testing.assert_array_equal(frozen, np.repeat(farthest[None], 8, axis=0))
     with pytest.raises(UserError, match=r'Unknown frame order "random"'):
         frames("random")
+
+
+def test_the_apex_is_the_frame_farthest_from_the_first():
+    clip = np.full((5, 2, 2, 3), 100, np.uint8)
+    assert pipeline.apex(clip) == 0  # nothing moves
+    clip[2] = 180
+    clip[3] = 0  # darker by more: differences of bytes must not wrap around
+    assert pipeline.apex(clip) == 3
 
 
 @pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
