@@ -28,8 +28,15 @@ caption{text-align:left;padding-bottom:.4rem;max-width:60rem}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--faint);text-align:right;white-space:nowrap}
 th:first-child,td:first-child,td.text{text-align:left}td.text{white-space:normal;min-width:14rem}
 td.best{font-weight:bold}td.gray,tr.gray td{opacity:.55}
+td.shade1{background:#3b7dd81a}td.shade2{background:#3b7dd833}td.shade3{background:#3b7dd84d}
+td.shade4{background:#3b7dd866}td.shade5{background:#3b7dd880}td img{display:block;width:4.5rem}
+td[class*=shade]{-webkit-print-color-adjust:exact;print-color-adjust:exact}
+summary{cursor:pointer}
 figure{margin:.6rem 0}figcaption{font-size:.85rem}
 .strip{display:flex;gap:2px;overflow-x:auto}.strip img{width:4.5rem;flex:none}
+@media print{.wide,.strip,pre{overflow:visible}.strip{flex-wrap:wrap}table{font-size:.6rem}
+th,td{padding:.1rem .25rem}td img{width:2.2rem}tr,figure,picture{break-inside:avoid}
+pre{white-space:pre-wrap}details::details-content{content-visibility:visible;display:block}}
 """
 
 
@@ -45,8 +52,14 @@ def preformatted(text: str) -> str:
     return f"<pre>{html.escape(text)}</pre>"
 
 
+def folded(title: str, parts: Sequence[str]) -> str:
+    """Parts that a click on `title` unfolds; on paper they are unfolded."""
+    inside = "\n".join(parts)
+    return f"<details><summary>{html.escape(title)}</summary>\n{inside}</details>"
+
+
 class Marked(str):
-    """Text of a cell with a CSS class: "best" (bold) or "gray"."""
+    """Text of a cell with a CSS class: "best" (bold), "gray", or "shade1" to "shade5"."""
 
     mark: str
 
@@ -56,10 +69,16 @@ class Marked(str):
         return cell
 
 
+class Picture(str):
+    """The markup of an image, which a cell of a table may hold."""
+
+
 def table(caption: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """A table that scrolls sideways where it is wider than the page; long cells break."""
 
     def cell(text: str) -> str:
+        if isinstance(text, Picture):
+            return f"<td>{text}</td>"
         classes = ["text"] if len(text) > LONG_CELL else []
         classes += [text.mark] if isinstance(text, Marked) else []
         attribute = f' class="{" ".join(classes)}"' if classes else ""
@@ -84,9 +103,9 @@ def figure(draw: Draw, name: str, alt: str, folder: Path) -> str:
     )
 
 
-def image(content: bytes, alt: str, kind: str = "png") -> str:
+def image(content: bytes, alt: str, kind: str = "png") -> Picture:
     """A picture of the page itself, from the bytes of a PNG (or `kind="jpeg"`) file."""
-    return f'<img alt="{html.escape(alt)}" src="{data_address(content, kind)}">'
+    return Picture(f'<img alt="{html.escape(alt)}" src="{data_address(content, kind)}">')
 
 
 def strip(images: Sequence[str], caption: str) -> str:

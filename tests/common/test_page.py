@@ -43,13 +43,14 @@ def test_text_is_never_markup(tmp_path):
         page.preformatted(evil),
         page.table(evil, [evil], [[evil], [page.Marked(evil, "best")]]),
         page.strip([page.image(b"x", evil)], evil),
+        page.folded(evil, []),
         page.figure(draw, "plot", evil, tmp_path),
     ]
     page.write_page(tmp_path / "page.html", evil, parts)
     reader = read((tmp_path / "page.html").read_text())
     assert "script" not in {tag for tag, _ in reader.tags}
     assert not any("onerror" in attributes for _, attributes in reader.tags)
-    assert reader.text.count("alert(1)") == 10  # title, heading, and eight parts of text
+    assert reader.text.count("alert(1)") == 11  # title, heading, and nine parts of text
 
 
 def test_nothing_is_fetched_and_figures_come_light_and_dark(tmp_path):
@@ -65,3 +66,10 @@ def test_cells_are_marked():
     cells = read(page.table("c", ["a", "b"], [["x", page.Marked("1", "best")], ["y" * 40, "2"]]))
     classes = [a.get("class") for tag, a in cells.tags if tag == "td"]
     assert classes == [None, "best", "text", None]
+
+
+def test_a_cell_holds_an_image_and_folded_parts_stay_parts():
+    cells = read(page.folded("more", [page.table("c", ["a"], [[page.image(b"x", '"<b>"')]])]))
+    assert [tag for tag, _ in cells.tags].count("img") == 1
+    assert "b" not in {tag for tag, _ in cells.tags}
+    assert {"details", "summary", "table"} <= {tag for tag, _ in cells.tags}
