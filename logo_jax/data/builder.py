@@ -7,32 +7,30 @@ they belong to, and `prepared.json`, what the set was made from. TensorFlow is n
 
 import abc
 import contextlib
-import csv
 import fcntl
 import functools
-import itertools
+import inspect
+import os
 import shutil
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from logo_jax.common import files, progress
+from logo_jax.common import files
 from logo_jax.common.errors import UserError
-from logo_jax.data import pool
+from logo_jax.data import outcome, pool, shards
 from logo_jax.data.entries import ClipEntry, check_classes, check_entries, entries_digest
-from logo_jax.data.prepared import RECORD, SPLIT, TABLE
+from logo_jax.data.frames import frames_or_problem
+from logo_jax.data.prepared import RECORD, SPLIT
 
-# One shard is held in memory while it is written: 256 clips of DFEW are about 150 MB.
-CLIPS_PER_SHARD = 256
+MAX_STORED_SIZE = 1024
 # Starting a worker takes longer than reading a few clips.
 CLIPS_PER_WORKER = 32
-PROBLEMS_SHOWN = 20
 
 
 class _LocalInfo(tfds.core.DatasetInfo):
@@ -40,12 +38,13 @@ class _LocalInfo(tfds.core.DatasetInfo):
         """Ask nobody: TFDS would look for this set on its server, and leave a temporary folder."""
 
 
-class ClipBuilder(tfds.core.ShardBasedBuilder):
+class ClipBuilder(tfds.core.DatasetBuilder):
     """A TFDS builder whose examples are clips of encoded frames.
 
     A data set derives from it and gives `classes`, `entries`, `make_frames` and `configure`.
-    TFDS's ShardBasedBuilder keeps the clips in the order of `entries` and one shard in memory;
-    GeneratorBasedBuilder would hold up to 1,000 MiB and shuffle.
+    The shards are our own (see `shards`), in the order of `entries`, one clip in memory at a time:
+    TFDS's GeneratorBasedBuilder would hold up to 1,000 MiB and shuffle, its ShardBasedBuilder
+    holds a shard, and both begin anew when they were interrupted.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -108,6 +107,33 @@ class ClipBuilder(tfds.core.ShardBasedBuilder):
         """Say what a user should know of these clips; printed and stored with the set."""
         return []
 
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """Names of the options that the builder takes."""
+        return [*inspect.signature(cls.configure).parameters, "stored_size"]
+
+    @classmethod
+    def configured(cls, stored_size: int = 0, **options: Any) -> tuple[str, dict[str, Any]]:
+        """Return config name and full options, with those that all data sets share.
+
+        Args:
+            stored_size: side in pixels to which larger frames are made smaller, once, when they
+                are stored; 0 stores the files as they are.
+            **options: of the data set, see `configure`.
+
+        Raises:
+            UserError: an option has a wrong value.
+        """
+        name, options = cls.configure(**options)
+        if not 0 <= stored_size <= MAX_STORED_SIZE or isinstance(stored_size, bool):
+            raise UserError(
+                f"stored_size={stored_size} is no side of a frame: choose 1 to {MAX_STORED_SIZE} "
+                "pixels, or 0 to store the frames as they are."
+            )
+        if stored_size:
+            name += f"_stored{stored_size}"
+        return name, options | {"stored_size": stored_size}
+
     def __init__(
         self,
         *,
@@ -126,9 +152,9 @@ class ClipBuilder(tfds.core.ShardBasedBuilder):
             allow_missing: leave clips out whose frames are missing or broken, instead of stopping.
             allow_empty_classes: accept a class without a clip in `parts_with_all_classes`.
             num_workers: processes that read the clips; None takes one for each core.
-            **options: of the data set, see `configure`.
+            **options: of the data set, see `configured`.
         """
-        self.config_name, self.options = self.configure(**options)
+        self.config_name, self.options = self.configured(**options)
         self.source = Path(source).expanduser().absolute()
         self.allow_missing = allow_missing
         self.allow_empty_classes = allow_empty_classes
@@ -147,17 +173,18 @@ class ClipBuilder(tfds.core.ShardBasedBuilder):
         """Make the set unless it is there, and return its folder.
 
         Whatever happens on the way (Ctrl-C, a kill, a full disk), the folder is either whole or
-        absent. A second process that prepares the same set waits for the first.
+        absent. What was finished is kept beside it, and a preparation that is started again goes
+        on from there. A second process that prepares the same set waits for the first.
 
         Raises:
             UserError: clips with problems, a class without clips, or a disk that cannot be
                 written to.
         """
         parent = files.make_folder(self.folder.parent)
-        with _locked(parent / ".lock"):
+        with _locked(parent / ".lock", self.folder):
             if (self.folder / RECORD).exists():
                 return self.folder
-            for stale in parent.glob("incomplete.*"):
+            for stale in parent.glob("incomplete.*"):  # of TFDS, from an attempt that was killed
                 shutil.rmtree(stale)
             try:
                 # Nothing is downloaded, but TFDS wants a folder for it.
@@ -169,8 +196,9 @@ class ClipBuilder(tfds.core.ShardBasedBuilder):
                     raise
                 raise UserError(
                     f"Cannot write the prepared set to {self.folder}: {error}; free some space "
-                    "there or choose another data_dir."
+                    "there or choose another data_dir. Started again, it goes on from here."
                 ) from error
+            shutil.rmtree(self._stage)
         return self.folder
 
     # What TFDS asks of a builder.
@@ -201,32 +229,26 @@ class ClipBuilder(tfds.core.ShardBasedBuilder):
     def _log_download_done(self):
         """Keep TFDS from announcing its end."""
 
-    def _shard_iterators_per_split(self, dl_manager):
-        entries = self._checked_entries()
-        self._remarks = self.remarks(entries)
-        for remark in self._remarks:
-            print(remark, file=sys.stderr, flush=True)
-        stream = self._written(entries)
-        shards = -(-len(entries) // CLIPS_PER_SHARD)
-        # TFDS empties the shards one after the other, so that all can draw on one stream.
-        take = functools.partial(itertools.islice, stream, CLIPS_PER_SHARD)
-        return {SPLIT: [take] * shards}
+    def _as_dataset(self, *args, **kwargs):
+        """TFDS's view as tf.data, which needs TensorFlow; `as_data_source` needs none."""
+        raise NotImplementedError("Use as_data_source().")
 
     def _download_and_prepare(self, dl_manager, download_config=None):
-        self._stored: list[tuple[ClipEntry, int, int]] = []  # entry, frames, bytes
-        self._problems: list[str] = []
-        super()._download_and_prepare(dl_manager, download_config)
-        self._report_problems()
-        kept = [entry for entry, _, _ in self._stored]
-        if not kept:
+        entries = self._checked_entries()
+        remarks = self.remarks(entries)
+        for remark in remarks:
+            print(remark, file=sys.stderr, flush=True)
+        found = self._make_shards(entries)
+        outcomes = [clip for shard in found for clip in shard.outcomes]
+        stored, problems = outcome.sort_out(entries, outcomes)
+        outcome.report_problems(self, problems)
+        if not stored:
             raise UserError(f"None of the clips of {self._origin} can be used.")
-        self._check_classes(kept)  # again, without those left out
-        num_records = self.info.splits[SPLIT].num_examples
-        if num_records != len(kept):  # pragma: no cover - a fault of the disk or of TFDS
-            raise UserError(f"{self.folder}: {num_records} of {len(kept)} clips were written.")
-        self._write_table()
-        self._write_record()
-        print(self._summary(), file=sys.stderr, flush=True)
+        self._check_classes([clip.entry for clip in stored])  # again, without those left out
+        self._adopt([shard for shard in found if shard.num_stored])
+        outcome.write_table(self.folder, stored)
+        outcome.write_record(self, self._entries_digest, problems, remarks)
+        print(outcome.summary(self, stored, problems), file=sys.stderr, flush=True)
 
     # The parts of a preparation.
 
@@ -262,95 +284,73 @@ class ClipBuilder(tfds.core.ShardBasedBuilder):
         parts = self.parts_with_all_classes
         check_classes(self._origin, self.classes, labels, partitions, parts)
 
-    def _written(self, entries: Sequence[ClipEntry]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the examples in order; note what was stored and what was wrong."""
+    @property
+    def _stage(self) -> Path:
+        """Where the shards are collected; beside the folder of the set."""
+        # Within download_and_prepare TFDS calls its own temporary folder data_dir.
+        return self.folder.parent / "unfinished"
+
+    def _make_shards(self, entries: Sequence[ClipEntry]) -> list[shards.Shard]:
         workers = self.num_workers
         if workers is None:
             workers = min(pool.num_cores(), len(entries) // CLIPS_PER_WORKER)
-        work = functools.partial(frames_or_problem, type(self).make_frames)
-        results = pool.ordered_map(work, [entry.payload for entry in entries], workers)
-        pairs = zip(entries, results, strict=True)
-        for entry, result in progress.track(pairs, len(entries), f"Preparing {self.name}", "clips"):
-            if isinstance(result, str):
-                self._problems.append(f"clip {entry.clip_id}: {result}")
-            elif not self._problems or self.allow_missing:
-                self._stored.append((entry, len(result), sum(map(len, result))))
-                yield (
-                    entry.clip_id,
-                    {
-                        "frames": result,
-                        "num_frames": len(result),
-                        "clip_id": entry.clip_id,
-                        "label": entry.label,
-                    },
-                )
+        size = self.options["stored_size"]
+        plan = [self._entries_digest, self.options, self.source.as_posix(), self.classes]
 
-    def _report_problems(self) -> None:
-        if not self._problems:
-            return
-        # Beside the prepared folder, which is not there when the preparation stops.
-        full_list = self.folder.parent / "problems.txt"
-        with files.atomic_writer(full_list) as file:
-            file.writelines(f"{problem}\n" for problem in self._problems)
-        shown = "\n".join(f"  {problem}" for problem in self._problems[:PROBLEMS_SHOWN])
-        count = f"{len(self._problems):,} clips of {self.name} cannot be used"
-        text = f"(the first {PROBLEMS_SHOWN}; all of them in {full_list}):\n{shown}\n"
-        if not self.allow_missing:
-            raise UserError(
-                f"{count} {text}Mend them, or pass allow_missing=True to leave them out."
+        def serialize(entry: ClipEntry, frames: list[bytes]) -> bytes:
+            return self.info.features.serialize_example(
+                {
+                    "frames": frames,
+                    "num_frames": len(frames),
+                    "clip_id": entry.clip_id,
+                    "label": entry.label,
+                }
             )
-        print(f"{count} and are left out {text}", file=sys.stderr, flush=True)
 
-    def _write_table(self) -> None:
-        partitions = list(self._stored[0][0].partitions)
-        factors = list(self._stored[0][0].factors)
-        with files.atomic_writer(self.folder / TABLE) as file:
-            writer = csv.writer(file)
-            fixed = ["clip_id", "label", "num_frames", "group", "bytes"]
-            writer.writerow([*fixed, *partitions, *(f"factor_{name}" for name in factors)])
-            for entry, num_frames, num_bytes in self._stored:
-                writer.writerow(
-                    [entry.clip_id, entry.label, num_frames, entry.group, num_bytes]
-                    + [entry.partitions[name] for name in partitions]
-                    + [entry.factors[name] for name in factors]
-                )
-
-    def _write_record(self) -> None:
-        record = {
-            "name": self.name,
-            "config": self.config_name,
-            "classes": list(self.classes),
-            "options": self.options,
-            "source": str(self.source) if self.needs_source else "",
-            "entries": self._entries_digest,
-            "left_out": self._problems,
-            "remarks": self._remarks,
-        }
-        files.write_json(self.folder / RECORD, record)
-
-    def _summary(self) -> str:
-        counts = Counter(entry.label for entry, _, _ in self._stored)
-        per_class = ", ".join(f"{name} {counts[i]:,}" for i, name in enumerate(self.classes))
-        return (
-            f"Prepared {self.name}/{self.config_name}: {len(self._stored):,} clips, "
-            f"{sum(n for _, n, _ in self._stored):,} frames, "
-            f"{sum(size for _, _, size in self._stored) / 2**20:,.1f} MiB, "
-            f"{len(self._problems):,} left out. Clips per class: {per_class}."
+        return shards.fill(
+            self._stage,
+            plan,
+            entries,
+            functools.partial(frames_or_problem, type(self).make_frames, size),
+            serialize,
+            workers,
+            self.allow_missing,
+            f"Preparing {self.name}",
         )
+
+    def _adopt(self, found: Sequence[shards.Shard]) -> None:
+        """Move the shards into the folder of the set and tell TFDS of them."""
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=self.data_path,
+            dataset_name=self.name,
+            split=SPLIT,
+            filetype_suffix="array_record",
+        )
+        num_bytes = sum(shard.path.stat().st_size for shard in found)
+        for index, shard in enumerate(found):
+            os.replace(
+                shard.path, template.sharded_filepath(shard_index=index, num_shards=len(found))
+            )
+        split = tfds.core.SplitInfo(
+            name=SPLIT,
+            shard_lengths=[shard.num_stored for shard in found],
+            num_bytes=num_bytes,
+            filename_template=template,
+        )
+        self.info.set_splits(tfds.core.splits.SplitDict([split]))
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes of this machine wait for; a killed holder frees it."""
+def _locked(path: Path, folder: Path) -> Iterator[None]:
+    """Hold a lock that other processes wait for; a killed holder frees it.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
     with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Waiting: another process prepares {folder}.", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def frames_or_problem(make_frames: Callable[[Any], list[bytes]], payload: Any) -> list[bytes] | str:
-    """Make the frames of one clip, or return what a user can mend as text."""
-    try:
-        frames = make_frames(payload)
-    except UserError as error:
-        return str(error)
-    return frames or "it has no frames"

@@ -5,15 +5,18 @@ Imported by worker processes, so it stays light.
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
+import simplejpeg
 
 from logo_jax.common.errors import UserError
-from logo_jax.data.decode import ImageFile, decode_image
+from logo_jax.data.decode import ImageFile, decode_image, resize
 
+# Of frames that are made smaller when they are stored.
+STORED_QUALITY = 95
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp"})
 
 
@@ -111,6 +114,33 @@ def count_frames(folder: str) -> int:
 def count_declared(clip: tuple[str, int | None]) -> int:
     """Count the frames of a clip that `read_declared` takes, without reading them."""
     return count_frames(clip[0])
+
+
+def frames_or_problem(
+    make_frames: Callable[[Any], list[bytes]], stored_size: int, payload: Any
+) -> list[bytes] | str:
+    """Make the frames of one clip as they are stored, or return what a user can mend as text."""
+    try:
+        frames = make_frames(payload)
+        if stored_size:
+            frames = [at_most(frame, stored_size) for frame in frames]
+    except UserError as error:
+        return str(error)
+    return frames or "it has no frames"
+
+
+def at_most(data: bytes, size: int) -> bytes:
+    """Encode an image anew, `size` x `size` pixels, unless neither of its sides is longer.
+
+    Raises:
+        UserError: the image is damaged.
+    """
+    image = decode_image(data)
+    if max(image.shape[:2]) <= size:
+        return data
+    return simplejpeg.encode_jpeg(
+        resize(image, size), quality=STORED_QUALITY, colorspace="RGB", colorsubsampling="444"
+    )
 
 
 class ClipFiles:

@@ -5,7 +5,6 @@ import csv
 import functools
 import hashlib
 import importlib
-import inspect
 import io
 import json
 from collections.abc import Iterator, Mapping
@@ -68,22 +67,28 @@ def load(
         allow_missing: leave out clips whose frames are missing or broken.
         allow_empty_classes: accept a class without a clip to train on (of DFEW: or to test on).
         num_workers: processes that prepare; None takes one for each core.
-        **options: of the data set, such as `frame_folder` of dfew.
+        **options: of the data set, such as `frame_folder` of dfew, and `stored_size`, which all
+            have: the side in pixels to which larger frames are made smaller when they are stored.
 
     Raises:
         UserError: the set is neither prepared nor in `source`, it was prepared from something
             else or is damaged, or its preparation met problems.
     """
     cls = builder_class(name)
-    known = list(inspect.signature(cls.configure).parameters)
+    known = cls.option_names()
     for option in options:
         if option not in known:
             raise UserError(
                 f'The data set "{name}" has no option "{option}"; it has '
                 f"{', '.join(known) or 'none'}.{suggest(option, known)}"
             )
-    config, options = cls.configure(**options)
+    config, options = cls.configured(**options)
     options = json.loads(json.dumps(options))  # as they are recorded: lists for tuples
+    if "://" in str(data_dir):
+        raise UserError(
+            f"data_dir is {data_dir}, but prepared sets are read as local files: mount the object "
+            "store as a folder (docs/data.md), and name that."
+        )
     folder = Path(data_dir).expanduser().absolute() / cls.name / config / str(cls.VERSION)
     build = functools.partial(
         cls,

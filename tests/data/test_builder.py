@@ -1,18 +1,22 @@
 """Preparation: whole or absent, whatever happens on the way."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import ClassVar
 
+import cv2
 import numpy as np
 import pytest
 
 from logo_jax.common.errors import UserError
-from logo_jax.data import PreparedSet, builder, pool
+from logo_jax.data import PreparedSet, builder, pool, shards
+from logo_jax.data.decode import decode_image
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,7 +108,7 @@ def wait_for_incomplete(process, tmp_path):
     """Wait until the preparation has begun to write."""
     end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
-        if list((tmp_path / "data").glob("slow_clips/x/incomplete.*_*")):
+        if list((tmp_path / "data").glob("slow_clips/x/unfinished/00000.array_record")):
             time.sleep(0.3)
             return
         time.sleep(0.02)
@@ -143,7 +147,7 @@ def test_a_worker_that_dies_is_noticed(start, tmp_path):
     process = start("SlowClips(data_dir=data_dir, num_workers=1, die=50).prepare()")
     output, _ = process.communicate(timeout=60)
     assert "UserError: A worker process was killed" in output
-    assert folders(tmp_path / "data") == [".lock"]
+    assert folders(tmp_path / "data") == [".lock", "unfinished"]
 
 
 @pytest.mark.slow
@@ -174,7 +178,9 @@ def test_a_full_disk_is_a_sentence(tmp_path):
     )
     assert result.stdout.startswith("Cannot write the prepared set to"), result
     assert "File too large" in result.stdout and "free some space" in result.stdout
-    assert [path.name for path in (tmp_path / "noise_clips" / "60x3").iterdir()] == [".lock"]
+    assert "Started again, it goes on from here" in result.stdout
+    left = sorted(path.name for path in (tmp_path / "noise_clips" / "60x3").iterdir())
+    assert left == [".lock", "unfinished"]
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, noise_builder):
@@ -183,8 +189,132 @@ def test_a_folder_that_cannot_be_written(tmp_path, noise_builder):
         noise_builder(data_dir=tmp_path / "data").prepare()
 
 
+class Counting(builder.ClipBuilder):
+    """Eleven clips of which some are broken; notes which ones are read."""
+
+    needs_source = False
+    classes = ("a", "b")
+    read: ClassVar[list[int]] = []
+    broken: ClassVar[set[int]] = set()
+    killed_at = -1
+
+    @staticmethod
+    def make_frames(payload):
+        Counting.read.append(payload)
+        if payload == Counting.killed_at:
+            raise KeyboardInterrupt
+        if payload in Counting.broken:
+            raise UserError("it is broken")
+        return [bytes([payload])] * (payload + 1)
+
+    @classmethod
+    def configure(cls, clips=11):
+        return "x", {"clips": clips}
+
+    def entries(self):
+        return [
+            builder.ClipEntry(f"c{i}", i % 2, i, partitions={"split": "train"})
+            for i in range(self.options["clips"])
+        ]
+
+
+@pytest.fixture
+def counting(tmp_path, monkeypatch):
+    """Prepare with shards of 4 clips; returns the clips that were read."""
+    monkeypatch.setattr(shards, "CLIPS_PER_SHARD", 4)
+
+    def prepare(broken=(), killed_at=-1, error=None, **options):
+        Counting.read, Counting.broken, Counting.killed_at = [], set(broken), killed_at
+        made = Counting(data_dir=tmp_path, num_workers=0, **options)
+        if error is None:
+            made.prepare()
+        else:
+            with pytest.raises(error):
+                made.prepare()
+        return Counting.read
+
+    return prepare
+
+
+def whole(folder):
+    prepared = PreparedSet(folder)
+    assert [prepared[i]["frames"] for i in range(11)] == [[bytes([i])] * (i + 1) for i in range(11)]
+
+
+def test_an_interrupted_preparation_goes_on(counting, tmp_path, capsys):
+    assert counting(killed_at=9, error=KeyboardInterrupt) == list(range(10))
+    assert counting() == [8, 9, 10]
+    assert "8 of 11 clips are there from an earlier attempt" in capsys.readouterr().err
+    whole(tmp_path / "counting/x/1.0.0")
+    assert sorted(p.name for p in (tmp_path / "counting/x").iterdir()) == [".lock", "1.0.0"]
+    assert counting() == []
+
+
+def test_an_uninterrupted_set_is_the_same_bytes(counting, tmp_path):
+    counting(killed_at=9, error=KeyboardInterrupt)
+    counting()
+    counting_folder = tmp_path / "counting"
+    first = {p.name: p.read_bytes() for p in counting_folder.glob("x/1.0.0/*record*")}
+    fingerprint = PreparedSet(counting_folder / "x/1.0.0").fingerprint
+    shutil.rmtree(counting_folder)
+    counting()
+    assert {p.name: p.read_bytes() for p in counting_folder.glob("x/1.0.0/*record*")} == first
+    assert PreparedSet(counting_folder / "x/1.0.0").fingerprint == fingerprint
+
+
+def test_mended_clips_are_read_again_and_their_neighbours(counting, tmp_path):
+    assert counting(broken=[5], error=UserError) == list(range(11))
+    assert (tmp_path / "counting/x/problems.txt").read_text() == "clip c5: it is broken\n"
+    assert counting() == [4, 5, 6, 7]
+    whole(tmp_path / "counting/x/1.0.0")
+    assert not (tmp_path / "counting/x/problems.txt").exists()
+
+
+def test_whole_shards_of_broken_clips_can_be_left_out(counting, tmp_path):
+    counting(broken=[4, 5, 6, 7, 8], error=UserError)
+    counting(broken=[4, 5, 6, 7, 8], allow_missing=True)
+    prepared = PreparedSet(tmp_path / "counting/x/1.0.0")
+    assert prepared.clip_ids == ["c0", "c1", "c2", "c3", "c9", "c10"]
+    assert prepared[5]["frames"] == [bytes([10])] * 11 and len(prepared.left_out) == 5
+
+
+def test_what_was_left_of_another_plan_is_not_taken(counting, tmp_path):
+    counting(killed_at=9, error=KeyboardInterrupt, clips=12)
+    assert counting() == list(range(11))
+    whole(tmp_path / "counting/x/1.0.0")
+
+
+@pytest.mark.parametrize("damage", ["truncate", "note", "remove"])
+def test_a_damaged_shard_is_made_anew(counting, tmp_path, damage):
+    counting(killed_at=9, error=KeyboardInterrupt)
+    records = tmp_path / "counting/x/unfinished/00001.array_record"
+    if damage == "truncate":
+        records.write_bytes(records.read_bytes()[:-1])
+    elif damage == "note":
+        records.with_suffix(".json").write_text("{")
+    else:
+        records.unlink()
+    assert counting() == list(range(4, 11))
+    whole(tmp_path / "counting/x/1.0.0")
+
+
+def test_frames_are_stored_smaller(tmp_path, noise_builder):
+    plain = PreparedSet(noise_builder(data_dir=tmp_path, clips=3).prepare())
+    small = PreparedSet(noise_builder(data_dir=tmp_path, clips=3, stored_size=16).prepare())
+    assert small.folder != plain.folder and small.options["stored_size"] == 16
+    for before, after in zip(plain[0]["frames"], small[0]["frames"], strict=True):
+        shrunk = decode_image(after)
+        assert shrunk.shape == (16, 16, 3)
+        wanted = cv2.resize(decode_image(before), (16, 16), interpolation=cv2.INTER_AREA)
+        assert np.abs(shrunk.astype(int) - wanted).mean() < 3
+    same = PreparedSet(noise_builder(data_dir=tmp_path, clips=3, stored_size=24).prepare())
+    assert same[0]["frames"] == plain[0]["frames"]  # 24 x 20 pixels are no more than 24
+    with pytest.raises(UserError, match="stored_size=-1 is no side of a frame"):
+        noise_builder(data_dir=tmp_path, clips=3, stored_size=-1)
+
+
 def test_more_clips_than_a_shard_holds(tmp_path, noise_builder, monkeypatch):
-    monkeypatch.setattr(builder, "CLIPS_PER_SHARD", 4)
+    monkeypatch.setattr(shards, "CLIPS_PER_SHARD", 4)
     prepared = PreparedSet(noise_builder(data_dir=tmp_path, clips=11).prepare())
     assert len(list(prepared.folder.glob("*array_record*"))) == 3
     assert [prepared[row]["clip_id"] for row in range(11)] == prepared.clip_ids

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import logo_jax.data
 from logo_jax.common.errors import UserError
-from logo_jax.data import PreparedSet, builder, cut_validation, pipeline
+from logo_jax.data import PreparedSet, cut_validation, pipeline, shards
 from logo_jax.data.augment import AugmentConfig
 from logo_jax.data.sampling import dynamic_sampling
 
@@ -52,7 +52,7 @@ def test_the_fingerprint_tells_sets_apart(noise_builder, noise_set, tmp_path):
 def three_shards(noise_builder, tmp_path_factory):
     """Folder of a set of three shards, four clips in each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(builder, "CLIPS_PER_SHARD", 4)
+        patch.setattr(shards, "CLIPS_PER_SHARD", 4)
         return noise_builder(data_dir=tmp_path_factory.mktemp("shards"), clips=12).prepare()
 
 

@@ -189,7 +189,7 @@ def test_broken_clips_are_reported_together(load, tmp_path, broken_clips):
     ):
         assert words in message
     folder = tmp_path / "data" / "dfew" / "clip_224x224"
-    assert sorted(path.name for path in folder.iterdir()) == [".lock", "problems.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "problems.txt", "unfinished"]
     assert len((folder / "problems.txt").read_text().splitlines()) == 5
 
 
