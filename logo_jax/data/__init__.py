@@ -9,7 +9,7 @@ import importlib
 _PUBLIC = {
     "load": "prepared",
     "PreparedSet": "prepared",
-    "cut_validation": "prepared",
+    "cut_validation": "validation",
     "ClipBuilder": "builder",
     "ClipEntry": "entries",
     "dynamic_sampling": "sampling",

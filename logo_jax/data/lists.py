@@ -30,14 +30,16 @@ class Row:
     Attributes:
         where: "file, row n", for messages.
         name: the clip, as written.
-        label: as written, less the base of the list: 0-based.
+        label: 0-based, whatever the base of the list, or the place of the word.
         num_frames: declared number of frames, None where the list declares none.
+        written: the label as written, for messages.
     """
 
     where: str
     name: str
     label: int
     num_frames: int | None = None
+    written: str = ""
 
 
 def read_lines(path: str | Path) -> list[tuple[int, str]]:
@@ -60,7 +62,13 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
     return rows
 
 
-def read_csv(path: str | Path, header: Sequence[str], num_classes: int, base: int) -> list[Row]:
+def read_csv(
+    path: str | Path,
+    header: Sequence[str],
+    num_classes: int,
+    base: int,
+    words: Sequence[str] = (),
+) -> list[Row]:
     """Read a comma-separated list with a header: clip, label.
 
     Args:
@@ -68,6 +76,7 @@ def read_csv(path: str | Path, header: Sequence[str], num_classes: int, base: in
         header: the names that must stand in the first row.
         num_classes: labels run from `base` to `base + num_classes - 1`.
         base: label of the first class.
+        words: labels are these words, in any case, and not numbers.
 
     Raises:
         UserError: the file or its header is missing, a row has another number of fields or a clip
@@ -82,45 +91,54 @@ def read_csv(path: str | Path, header: Sequence[str], num_classes: int, base: in
         )
     if len(lines) == 1:
         raise UserError(f"The list {path} has a header but no clips.")
+    labels = _Labels(num_classes, base, words)
     rows: list[Row] = []
-    wrong: list[str] = []
     for (number, line), values in zip(lines[1:], fields[1:], strict=True):
         where = f"{path}, row {number}"
         if len(values) != len(header) or not values[0]:
             raise UserError(
                 f'{where}: "{line}" is no row of the form "{",".join(header)}"; mend the row.'
             )
-        label = _label(where, values[1], num_classes, base, wrong)
-        rows.append(Row(where, values[0], label))
-    _refuse_labels(wrong, num_classes, base)
-    refuse_repeated(rows)
-    return rows
+        rows.append(Row(where, values[0], labels.read(where, values[1]), None, values[1]))
+    return _whole(rows, labels)
 
 
-def read_frame_list(path: str | Path, num_classes: int) -> list[Row]:
-    """Read a list without header, `<folder> <number of frames> <label>`, label from 0.
+def read_frame_list(
+    path: str | Path, num_classes: int, base: int = 0, words: Sequence[str] = ()
+) -> list[Row]:
+    """Read a list without header, `<folder> <number of frames> <label>`.
 
-    The folder may contain spaces: the two numbers are split off from the right.
-
-    Raises:
-        UserError: the file is missing, a row does not have this form or a clip occurs twice;
-            wrong labels, all of them in one message.
+    The folder may contain spaces: the two last fields are split off from the right. Arguments and
+    errors as for `read_csv`.
     """
+    labels = _Labels(num_classes, base, words)
     rows: list[Row] = []
-    wrong: list[str] = []
     for number, line in read_lines(path):
         where = f"{path}, row {number}"
         parts = line.rsplit(maxsplit=2)
         if len(parts) != 3 or not is_number(parts[1]):
-            raise UserError(
-                f'{where}: "{line}" is no row of the form "<folder> <number of frames> <label>"; '
-                "mend the row (such a list has no header)."
-            )
-        label = _label(where, parts[2], num_classes, 0, wrong)
-        rows.append(Row(where, parts[0], label, int(parts[1])))
-    _refuse_labels(wrong, num_classes, 0)
-    refuse_repeated(rows)
-    return rows
+            raise _no_row(where, line, "<folder> <number of frames> <label>")
+        label = labels.read(where, parts[2])
+        rows.append(Row(where, parts[0], label, int(parts[1]), parts[2]))
+    return _whole(rows, labels)
+
+
+def read_clip_list(
+    path: str | Path, num_classes: int, base: int = 0, words: Sequence[str] = ()
+) -> list[Row]:
+    """Read a list without header, `<clip> <label>`.
+
+    The clip may contain spaces. Arguments and errors as for `read_csv`.
+    """
+    labels = _Labels(num_classes, base, words)
+    rows: list[Row] = []
+    for number, line in read_lines(path):
+        where = f"{path}, row {number}"
+        parts = line.rsplit(maxsplit=1)
+        if len(parts) != 2 or (not rows and parts[1].lower() in _HEADER_WORDS):
+            raise _no_row(where, line, "<clip> <label>")
+        rows.append(Row(where, parts[0], labels.read(where, parts[1]), None, parts[1]))
+    return _whole(rows, labels)
 
 
 def read_class_names(path: str | Path) -> tuple[str, ...]:
@@ -250,18 +268,69 @@ def _fields(where: str, line: str) -> list[str]:
         raise UserError(f"{where} is no row of a csv file ({error}); mend the row.") from error
 
 
-def _label(where: str, text: str, num_classes: int, base: int, wrong: list[str]) -> int:
-    """Return the label counted from 0; note it in `wrong` where it is none."""
-    if is_number(text) and base <= int(text) < base + num_classes:
-        return int(text) - base
-    wrong.append(f'{where}: label "{text}"')
-    return -1
+# What a header calls the labels.
+_HEADER_WORDS = frozenset({"label", "labels", "class", "emotion", "expression"})
 
 
-def _refuse_labels(wrong: Sequence[str], num_classes: int, base: int) -> None:
-    if wrong:
-        shown = "\n".join(f"  {problem}" for problem in wrong[:PROBLEMS_SHOWN])
+def _no_row(where: str, line: str, form: str) -> UserError:
+    return UserError(
+        f'{where}: "{line}" is no row of the form "{form}"; mend the row (such a list has no '
+        "header)."
+    )
+
+
+class _Labels:
+    """Reads the labels of one list, and says all that is wrong with them at once."""
+
+    def __init__(self, num_classes: int, base: int, words: Sequence[str]):
+        self._num_classes = num_classes
+        self._base = base
+        self._words = {word.lower(): place for place, word in enumerate(words)}
+        self._found: list[str] = []
+        self._wrong: list[str] = []
+
+    def read(self, where: str, text: str) -> int:
+        """Return the label counted from 0; note it where it is none."""
+        self._found.append(text)
+        if self._words:
+            label = self._words.get(text.lower(), -1)
+        else:
+            label = int(text) - self._base if is_number(text) else -1
+        if 0 <= label < self._num_classes:
+            return label
+        self._wrong.append(f'{where}: label "{text}"')
+        return -1
+
+    def refuse_wrong(self) -> None:
+        if not self._wrong:
+            return
+        first, last = self._base, self._base + self._num_classes - 1
+        wanted = ", ".join(self._words) or f"{first} to {last}"
+        shown = "\n".join(f"  {problem}" for problem in self._wrong[:PROBLEMS_SHOWN])
         raise UserError(
-            f"{len(wrong):,} labels are none of {base} to {base + num_classes - 1} (the first "
+            f"{len(self._wrong):,} labels are none of {wanted} ({self._other_kind()}the first "
             f"{PROBLEMS_SHOWN} at most are shown); mend the list:\n{shown}"
         )
+
+    def _other_kind(self) -> str:
+        """What the labels look like, where all of them look like another kind."""
+        numbers = [int(text) for text in self._found if is_number(text)]
+        if not numbers and not self._words and all(text.isalpha() for text in self._found):
+            return f'the list has words, such as {self._found[0]}: declare labels="words"; '
+        if len(numbers) < len(self._found):
+            return ""
+        low, high = min(numbers), max(numbers)
+        for base, name in ((0, "zero_based"), (1, "one_based")):
+            differs = bool(self._words) or base != self._base
+            if differs and base <= low and high < base + self._num_classes:
+                return (
+                    f'the list has {low} to {high}, which fits labels="{name}": declare that if '
+                    "it is meant; "
+                )
+        return ""
+
+
+def _whole(rows: list[Row], labels: _Labels) -> list[Row]:
+    labels.refuse_wrong()
+    refuse_repeated(rows)
+    return rows

@@ -16,8 +16,9 @@ from logo_jax.common.mesh import check_batch_size, data_mesh, to_devices
 from logo_jax.common.progress import track
 from logo_jax.data.augment import AugmentConfig, to_clips
 from logo_jax.data.pipeline import ClipSource, eval_batches
-from logo_jax.data.prepared import PreparedSet, cut_validation, load
+from logo_jax.data.prepared import PreparedSet, load
 from logo_jax.data.sampling import Sampler, make_samplers
+from logo_jax.data.validation import cut_validation
 from logo_jax.data.views import spatial_views
 from logo_jax.models import build
 from logo_jax.training.objective import Objective

@@ -1,41 +1,42 @@
 """The builder of DFEW from the layout in which its authors hand it out."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from logo_jax.common.errors import UserError, pick
-from logo_jax.data import lists
+from logo_jax.data import dialects, lists, official, videos
 from logo_jax.data.builder import ClipBuilder
+from logo_jax.data.datasets import facts
+from logo_jax.data.datasets.dfew.votes import Votes, read_votes
+from logo_jax.data.dialects import Dialect
 from logo_jax.data.entries import ClipEntry
-from logo_jax.data.frames import count_frames, read_folder
+from logo_jax.data.faces import FaceDetector
 
-CLASSES = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")
-HEADER = ("video_name", "label")
-FIRST_LABEL = 1
 FOLDS = (1, 2, 3, 4, 5)
-# Clips in train and test of each fold, as published.
-OFFICIAL = {
-    1: (9356, 2341),
-    2: (9356, 2341),
-    3: (9357, 2340),
-    4: (9358, 2339),
-    5: (9361, 2336),
+_OFFICIAL = "EmoLabel_DataSplit/{part}(single-labeled)/set_{{fold}}.csv"
+DIALECTS = dialects.COMMON | {
+    "official": Dialect(
+        "header", "one_based", _OFFICIAL.format(part="train"), _OFFICIAL.format(part="test")
+    ),
 }
-# Folders of frames that DFEW comes with -> how their frames were chosen.
+# Folders that DFEW comes with -> what its frames are.
+ORIGINAL = "original"
 FRAME_FOLDERS = {
     "clip_224x224": "original length",
     "clip_224x224_16f": "16 frames by time interpolation (TI)",
     "clip_224x16f": "16 frames by time interpolation (TI)",
+    ORIGINAL: "the videos, original length",
 }
 
 
 class Dfew(ClipBuilder):
     """DFEW, single-labelled: 11,697 clips of films, 7 expressions, 5 folds."""
 
-    make_frames = staticmethod(read_folder)
-    count_frames = staticmethod(count_frames)
+    make_frames = staticmethod(videos.read_clip)
+    count_frames = staticmethod(videos.count_clip)
     parts_with_all_classes = ("train", "test")
     how_to_get = (
         "DFEW is handed out by its authors to those who sign their agreement "
@@ -46,113 +47,194 @@ class Dfew(ClipBuilder):
 
     @classmethod
     def configure(
-        cls, frame_folder: str = "clip_224x224", folds: Sequence[int] = FOLDS
+        cls,
+        frame_folder: str = "clip_224x224",
+        folds: Sequence[int] = FOLDS,
+        lists: str = "official",
+        train_list: str = "",
+        test_list: str = "",
+        labels: str = "",
+        strip_prefix: str = "",
+        votes: str = "",
+        vote_columns: Sequence[str] = (),
+        face_detector: str = "",
+        allow_unofficial: bool = False,
+        allow_frame_counts: bool = False,
     ) -> tuple[str, dict[str, Any]]:
-        """Choose frames and folds.
+        """Choose frames, folds, and how the lists are written.
 
         Args:
-            frame_folder: "clip_224x224" (all frames of each clip), or "clip_224x224_16f" (also
+            frame_folder: "clip_224x224" (all frames of each clip), "clip_224x224_16f" (also
                 seen as "clip_224x16f"; 16 frames made by time interpolation, whose results are
-                not to be compared with those of dynamic sampling).
+                not to be compared with those of dynamic sampling), or "original" (the videos).
             folds: which of the five folds to read.
+            lists: "official", "former_dfer", "videomae" or "csv", see `dialects`.
+            train_list, test_list: paths of other lists, with `{fold}`.
+            labels: "one_based", "zero_based" or "words", where it is not the dialect's own.
+            strip_prefix: beginning of the clips' names in the lists that is no part of the source.
+            votes: path of annotation.xlsx in the source, to store the annotators' votes.
+            vote_columns: its columns: the clip's number, the label, the votes for each class.
+            face_detector: weights of YuNet, to cut the faces out of the original videos.
+            allow_unofficial: accept lists that contradict the official counts.
+            allow_frame_counts: accept clips of another number of frames than is declared.
         """
         pick(FRAME_FOLDERS, frame_folder, "frame folder of DFEW")
         chosen = sorted(set(folds))
         if not chosen or not set(chosen) <= set(FOLDS):
             raise UserError(f"The folds of DFEW are 1 to 5, not {', '.join(map(str, folds))}.")
+        if face_detector and frame_folder != ORIGINAL:
+            raise UserError(
+                f"face_detector cuts faces out of videos, and the frames of {frame_folder} are cut "
+                f'out already: leave it out, or set frame_folder="{ORIGINAL}".'
+            )
+        options = dialects.check(
+            DIALECTS,
+            facts.DFEW.label_orders,
+            lists=lists,
+            train_list=train_list,
+            test_list=test_list,
+            labels=labels,
+            list_order="",
+            strip_prefix=strip_prefix,
+            votes=votes,
+            vote_columns=list(vote_columns),
+            face_detector=face_detector,
+            allow_unofficial=allow_unofficial,
+            allow_frame_counts=allow_frame_counts,
+        )
+        del options["list_order"]  # DFEW has one
         name = frame_folder
         if chosen != list(FOLDS):
             name += "_folds_" + "_".join(map(str, chosen))
-        return name, {"frame_folder": frame_folder, "folds": chosen}
+        name += "" if lists == "official" else f"_{lists}"
+        name += ("_faces" if face_detector else "") + ("_votes" if votes else "")
+        return name, {"frame_folder": frame_folder, "folds": chosen, **options}
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The order of the labels 1 to 7."""
-        return CLASSES
+        return facts.DFEW.classes
 
     def entries(self) -> list[ClipEntry]:
-        """Read the csv files of all folds; clips in the order of their numbers."""
-        frames = self._frame_folder()
-        first: dict[int, lists.Row] = {}
-        partitions: dict[int, dict[str, str]] = {}
-        for fold in self.options["folds"]:
-            for part in ("train", "test"):
-                for row in self._rows(part, fold):
-                    number = int(row.name)
-                    other = first.setdefault(number, row)
-                    if other.label != row.label:
-                        raise UserError(
-                            f"{row.where}: clip {number} has label {row.label + FIRST_LABEL}, but "
-                            f"{other.label + FIRST_LABEL} in {other.where}; mend one of the two."
-                        )
-                    folds = partitions.setdefault(
-                        number, {f"fold_{k}": "" for k in self.options["folds"]}
-                    )
-                    if folds[f"fold_{fold}"]:
-                        raise UserError(
-                            f"{row.where}: clip {number} is also in the {folds[f'fold_{fold}']} "
-                            f"list of fold {fold}; a clip must not be trained on and tested on."
-                        )
-                    folds[f"fold_{fold}"] = part
-        return [
+        """Read the lists of all folds; clips in the order of their numbers."""
+        folder = self._frame_folder()
+        if self.options["face_detector"]:
+            FaceDetector(self.options["face_detector"])  # a wrong file is said once, and now
+        columns = [f"fold_{fold}" for fold in self.options["folds"]]
+        tables = (
+            (f"fold_{fold}", part, self._rows(path, folder))
+            for fold in self.options["folds"]
+            for part, path in dialects.paths(self.options, self.source, fold).items()
+        )
+        listed = dialects.merge(columns, tables)
+        numbers = sorted(map(int, listed))
+        payload = self._payloads(folder)
+        entries = [
             ClipEntry(
                 clip_id=f"{number:05d}",
-                label=first[number].label,
-                payload=str(frames / f"{number:05d}"),
-                partitions=partitions[number],
+                label=listed[str(number)].row.label,
+                payload=payload(number, listed[str(number)].row),
+                partitions=listed[str(number)].partitions,
+                factors=self._factors(number, listed[str(number)].row),
             )
-            for number in sorted(first)
+            for number in numbers
         ]
+        allow = self.options["allow_unofficial"]
+        official.require_official(facts.DFEW, self.source, entries, allow)
+        return entries
 
     def remarks(self, entries: Sequence[ClipEntry]) -> list[str]:
         """Say which frames these are, and how the folds compare with the published ones."""
-        frames = self.options["frame_folder"]
-        found = [f"DFEW frames are from {frames}: {FRAME_FOLDERS[frames]}."]
-        if frames != "clip_224x224":
-            found.append("Results on TI frames are not comparable with dynamic sampling (DS).")
-        for fold in self.options["folds"]:
-            parts = [entry.partitions[f"fold_{fold}"] for entry in entries]
-            train, test = OFFICIAL[fold]
+        frame_folder = self.options["frame_folder"]
+        found = [f"DFEW frames are from {frame_folder}: {FRAME_FOLDERS[frame_folder]}."]
+        if frame_folder == ORIGINAL and self.options["face_detector"]:
             found.append(
-                f"DFEW fold {fold}: {parts.count('train'):,} train and {parts.count('test'):,} "
-                f"test clips (official: {train:,} and {test:,})."
+                "The faces were cut out here with YuNet, not by DFEW's authors: results are not "
+                "comparable with those on clip_224x224."
             )
-        return found
+        elif frame_folder == ORIGINAL:
+            found.append(
+                "THESE ARE WHOLE FRAMES OF FILMS AND NO FACE CROPS: results are not comparable "
+                "with those on clip_224x224. Set face_detector to cut the faces out."
+            )
+        elif frame_folder != "clip_224x224":
+            found.append("Results on TI frames are not comparable with dynamic sampling (DS).")
+        return found + official.count_remarks(facts.DFEW, entries)
 
-    def _rows(self, part: str, fold: int) -> list[lists.Row]:
-        folder = self.source / "EmoLabel_DataSplit" / f"{part}(single-labeled)"
-        path = folder / f"set_{fold}.csv"
+    def _rows(self, path: Path, folder: Path) -> list[lists.Row]:
         if not path.is_file():
             raise UserError(
-                f"The list {path} is missing; {self._contents(folder)}. All five folds are read "
-                "unless folds=(...) names fewer."
+                f"The list {path} is missing; {dialects.contents(path.parent)}. All five folds are "
+                "read unless folds=(...) names fewer."
             )
-        rows = lists.read_csv(path, HEADER, len(CLASSES), FIRST_LABEL)
-        for row in rows:
-            if not lists.is_number(row.name):
-                raise UserError(
-                    f'{row.where}: the video_name "{row.name}" is no whole number of at most '
-                    f"{lists.MAX_DIGITS} digits; mend the row."
-                )
-        # 7 and 00007 are one clip.
-        rows = [dataclasses.replace(row, name=str(int(row.name))) for row in rows]
+        dialect = DIALECTS[self.options["lists"]]
+        rows = dialects.read(path, dialect, self.options, self.classes)
+        # 7, 00007 and clip_224x224/00007 are one clip.
+        rows = [dataclasses.replace(row, name=self._number(row, folder)) for row in rows]
         lists.refuse_repeated(rows)
         return rows
+
+    def _number(self, row: lists.Row, folder: Path) -> str:
+        name = row.name
+        if not lists.is_number(name):
+            name = dialects.clip_name(row, self.source, folder, self.options["strip_prefix"])
+        stem = name.removesuffix(".mp4")
+        if not lists.is_number(stem):
+            raise UserError(
+                f'{row.where}: the video_name "{row.name}" is no whole number of at most '
+                f"{lists.MAX_DIGITS} digits, nor such a clip of {folder}; mend the row."
+            )
+        return str(int(stem))
+
+    def _payloads(self, folder: Path) -> Any:
+        if self.options["frame_folder"] == ORIGINAL:
+            return functools.partial(
+                self._video, folder, videos.find_videos(str(folder), lists.VIDEO_SUFFIXES)
+            )
+        return functools.partial(self._folder, folder)
+
+    def _folder(self, folder: Path, number: int, row: lists.Row) -> tuple[str, int | None]:
+        declared = None if self.options["allow_frame_counts"] else row.num_frames
+        return str(folder / f"{number:05d}"), declared
+
+    def _video(
+        self, folder: Path, found: Mapping[int, str], number: int, row: lists.Row
+    ) -> videos.Video:
+        return videos.Video(
+            found.get(number, str(folder / f"{number:05d}.mp4")),
+            self.options["face_detector"],
+            self.options["allow_frame_counts"],
+        )
+
+    def _factors(self, number: int, row: lists.Row) -> dict[str, int]:
+        if not self.options["votes"]:
+            return {}
+        path = self.source / self.options["votes"]
+        if number not in self._votes:
+            raise UserError(f"{path} has no row of clip {number} ({row.where}).")
+        votes = self._votes[number]
+        if votes.label != row.label + 1:
+            raise UserError(
+                f"{votes.where}: clip {number} has label {votes.label}, and in {row.where} it is "
+                f'"{row.written}", {self.classes[row.label]}, which is {row.label + 1} there; mend '
+                "one of the two."
+            )
+        if not sum(votes.votes):
+            raise UserError(f"{votes.where}: clip {number} has no votes.")
+        return {f"votes_{c}": n for c, n in zip(self.classes, votes.votes, strict=True)}
+
+    @functools.cached_property
+    def _votes(self) -> dict[int, Votes]:
+        path = self.source / self.options["votes"]
+        return read_votes(path, self.classes, self.options["vote_columns"])
 
     def _frame_folder(self) -> Path:
         name = self.options["frame_folder"]
         folder = self.source / "Clip" / name
         if not folder.is_dir():
             raise UserError(
-                f"There is no folder {folder}; {self._contents(folder.parent)}. Frame folders are "
-                f"chosen by name: set frame_folder to one of {', '.join(FRAME_FOLDERS)}. "
+                f"There is no folder {folder}; {dialects.contents(folder.parent)}. Frame folders "
+                f"are chosen by name: set frame_folder to one of {', '.join(FRAME_FOLDERS)}. "
                 f"{self.how_to_get}"
             )
         return folder
-
-    @staticmethod
-    def _contents(folder: Path) -> str:
-        if not folder.is_dir():
-            return f"there is no {folder} either"
-        names = sorted(path.name for path in folder.iterdir())
-        return f"{folder} holds {', '.join(names[:10]) or 'nothing'}"
