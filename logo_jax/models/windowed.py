@@ -16,6 +16,7 @@ Decisions where the paper is silent:
 from math import prod
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -144,23 +145,46 @@ class GlobalAttention(nn.Module):
 
 
 class PooledTokens(nn.Module):
-    """One token per window, by `options.pool`; "weighted" and "conv" are learned."""
+    """One token per window, by `options.pool`; "weighted" and "conv" are learned.
+
+    On request (`layers.maps`) it gives `shares` [B or 1, nW, fhw]: how much of a pooled token comes
+    from each token of its window, summing to 1, 0 for padding. They are the absolute weights,
+    summed over channels; of "max", the share of channels in which the token is the largest.
+    """
 
     options: AttentionOptions
 
     @nn.compact
     def __call__(self, grid: Float[Array, "B T H W D"]) -> Float[Array, "B nW D"]:
         options, dim = self.options, grid.shape[-1]
-        attention.check_window(grid.shape[1:4], options.window, options.pad_windows)
-        positions = prod(options.window)
+        window = options.window
+        attention.check_window(grid.shape[1:4], window, options.pad_windows)
+        positions = prod(window)
+        weight = jnp.ones(positions)
         if options.pool == "weighted":
             start = nn.initializers.constant(1 / positions)
             weights = self.param("weights", start, (positions, dim))
-            return attention.weighted_pool(grid, weights.astype(grid.dtype), options.window)
-        if options.pool == "conv":
+            pooled = attention.weighted_pool(grid, weights.astype(grid.dtype), window)
+            weight = jnp.abs(weights).sum(-1)
+        elif options.pool == "conv":
             start = nn.initializers.lecun_normal()
-            kernel = self.param("kernel", start, (positions * dim, dim)).astype(grid.dtype)
+            kernel = self.param("kernel", start, (positions * dim, dim))
             bias = self.param("bias", nn.initializers.zeros, (dim,)).astype(grid.dtype)
-            return attention.conv_pool(grid, kernel, bias, options.window)
-        pool = {"average": attention.average_pool, "max": attention.max_pool}[options.pool]
-        return pool(grid, options.window)
+            pooled = attention.conv_pool(grid, kernel.astype(grid.dtype), bias, window)
+            weight = jnp.abs(kernel).reshape(positions, -1).sum(-1)
+        elif options.pool == "max":
+            pooled = attention.max_pool(grid, window)
+        else:
+            pooled = attention.average_pool(grid, window)
+        observe = maps(self, "shares")
+        if observe is None:
+            return pooled
+        real = attention.window_occupancy(grid.shape[1:4], window)  # [nW, fhw]
+        if options.pool == "max":
+            tokens = attention.to_windows(attention.pad_grid(grid, window), window)
+            largest = jnp.where(real[..., None], tokens, -jnp.inf).argmax(2)  # [B, nW, D]
+            observe(jax.nn.one_hot(largest, positions).mean(2))
+        else:
+            shares = weight * real
+            observe((shares / shares.sum(-1, keepdims=True))[None])
+        return pooled
