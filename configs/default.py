@@ -21,6 +21,14 @@ def get_config() -> ConfigDict:
     config.max_steps = 0
     # Clips per step, over all devices and hosts.
     config.batch_size = 32
+    # Micro-batches into which every pass of a step cuts the batch: less memory (docs/training.md).
+    config.accumulate = 1
+    # Decay of the moving average of parameters and batch statistics; 0 = none is kept.
+    config.ema_decay = 0.0
+    # "trained" or "ema": which of the two is judged; unset, the average where one is kept.
+    config.judged_parameters = placeholder(str)
+    # Go on after a step whose loss or parameters are not finite, without its update.
+    config.skip_nonfinite = False
     # Steps between two lines of the log.
     config.log_every = 20
     # Steps between two checkpoints; the end of training is always one.
@@ -46,6 +54,9 @@ def get_config() -> ConfigDict:
     config.data.source = ""
     # Options of the data set's builder (docs/data.md).
     config.data.options = ConfigDict()
+    # Side in pixels to which larger frames are made smaller, once, when the set is prepared (saves
+    # disk and reading; choose no less than data.frame_size); 0 = the files as they are.
+    config.data.stored_size = 0
     # Leave out clips whose frames are missing or broken, instead of stopping the preparation.
     config.data.allow_missing = False
     # Accept a class without a clip in training or test.
@@ -106,6 +117,9 @@ def get_config() -> ConfigDict:
     config.model.pretrained = "none"
     # Type of activations, "float32" or "bfloat16"; parameters and statistics stay float32.
     config.model.dtype = "float32"
+    # Compute activations of attention blocks and of the ResNet's stem and blocks again in the
+    # backward pass instead of keeping them: less memory, more time.
+    config.model.remat = placeholder(bool)
     # Batch norm uses its running statistics in training too, and leaves them as they are.
     config.model.freeze_bn = placeholder(bool)
     # Channels of the first stage of a CNN.
@@ -192,6 +206,17 @@ def get_config() -> ConfigDict:
     # Radius of SAM's perturbation; 0 = the base optimizer alone. Adaptive = ASAM.
     config.optimizer.rho = 0.05
     config.optimizer.adaptive = False
+    # Form of sharpness-aware training (docs/training.md): "sam", "asam" (sam with adaptive),
+    # "looksam", "esam", "msam", or "mesa", which needs ema_decay and has no use for rho.
+    config.optimizer.sharpness = "sam"
+    # Of looksam: steps from one ascent to the next; how far its direction is followed in between.
+    config.optimizer.look_every = 5
+    config.optimizer.look_alpha = 0.7
+    # Of msam: clips that share a perturbation.
+    config.optimizer.m = 8
+    # Of mesa: weight of the divergence from the averaged model, temperature of both softmaxes.
+    config.optimizer.mesa_weight = 1.0
+    config.optimizer.mesa_temperature = 1.0
     # "step" (times decay_factor every decay_every_epochs), "cosine" or "constant".
     config.optimizer.schedule = "step"
     config.optimizer.decay_every_epochs = 40.0

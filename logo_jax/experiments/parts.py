@@ -9,10 +9,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from logo_jax.common.errors import UserError
-from logo_jax.common.mesh import check_batch_size, data_mesh, to_devices
+from logo_jax.common.mesh import check_batch_size, data_mesh, first_host_first, to_devices
 from logo_jax.common.progress import track
 from logo_jax.data.augment import AugmentConfig, to_clips
 from logo_jax.data.pipeline import ClipSource, eval_batches
@@ -21,10 +22,12 @@ from logo_jax.data.sampling import Sampler, make_samplers
 from logo_jax.data.validation import cut_validation
 from logo_jax.data.views import spatial_views
 from logo_jax.models import build
+from logo_jax.training.accumulate import check_parts
 from logo_jax.training.objective import Objective
 from logo_jax.training.optimizer import make_optimizer
+from logo_jax.training.sharpness import Sharpness
 from logo_jax.training.state import init_variables
-from logo_jax.training.step import Prepare, make_eval_step
+from logo_jax.training.step import Prepare, make_eval_step, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,14 +83,18 @@ class Splits:
 
 def open_splits(config: ConfigDict) -> Splits:
     """Open the data set of a config, preparing it first if need be."""
-    prepared = load(
+    opening = functools.partial(
+        load,
         config.data.name,
         config.data.data_dir,
         config.data.source,
         allow_missing=config.data.allow_missing,
         allow_empty_classes=config.data.allow_empty_classes,
+        stored_size=config.data.stored_size,
         **config.data.options.to_dict(),
     )
+    # Where the hosts share data_dir one prepares; where each has its own, each does.
+    prepared = first_host_first(opening)
     fold = config.data.fold or None
     present = prepared.parts(fold)
     rows = {
@@ -180,6 +187,54 @@ def epochs_to_steps(config: ConfigDict, epochs: float, num_clips: int) -> int:
     return round(epochs * num_clips / config.batch_size)
 
 
+def sharpness_of(config: ConfigDict) -> Sharpness:
+    """The form of sharpness-aware training of a config."""
+    fields = config.optimizer
+    return Sharpness(
+        form=fields.sharpness,
+        rho=fields.rho,
+        adaptive=fields.adaptive,
+        look_every=fields.look_every,
+        look_alpha=fields.look_alpha,
+        m=fields.m,
+        mesa_weight=fields.mesa_weight,
+        mesa_temperature=fields.mesa_temperature,
+    )
+
+
+def train_step_of(
+    config: ConfigDict, model: nn.Module, tx: Any, objective: Objective, rate: Any, mesh: Mesh
+) -> Any:
+    """The training step of a config; raises UserError where its fields do not go together."""
+    sharpness = sharpness_of(config)
+    check_parts(config.batch_size, config.accumulate, mesh.size, "config.accumulate")
+    if sharpness.climbs("esam"):
+        field = 'config.optimizer.sharpness="esam"'
+        check_parts(config.batch_size, 2 * config.accumulate, mesh.size, field)
+    if sharpness.climbs("msam") and config.batch_size % sharpness.m:
+        raise UserError(
+            f"config.optimizer.m={sharpness.m} does not divide config.batch_size="
+            f"{config.batch_size}: the clips that share a perturbation must."
+        )
+    if config.accumulate > 1 and objective.ec_stfl:
+        raise UserError(
+            "config.loss.ec_stfl compares all pairs of a batch, which micro-batches would "
+            "separate: leave config.accumulate at 1."
+        )
+    return make_train_step(
+        model,
+        tx,
+        objective,
+        make_prepare(config, train=True),
+        rate,
+        mesh,
+        sharpness=sharpness,
+        accumulate=config.accumulate,
+        ema_decay=config.ema_decay,
+        skip_nonfinite=config.skip_nonfinite,
+    )
+
+
 def optimizer_of(config: ConfigDict, num_clips: int) -> tuple[Any, Any]:
     """The optimizer of a config, and its schedule: step -> learning rate."""
     fields = config.optimizer
@@ -188,8 +243,7 @@ def optimizer_of(config: ConfigDict, num_clips: int) -> tuple[Any, Any]:
         learning_rate=fields.learning_rate,
         momentum=fields.momentum,
         weight_decay=fields.weight_decay,
-        rho=fields.rho,
-        adaptive=fields.adaptive,
+        sharpness=sharpness_of(config),
         schedule=fields.schedule,
         warmup_steps=epochs_to_steps(config, fields.warmup_epochs, num_clips),
         decay_every_steps=epochs_to_steps(config, fields.decay_every_epochs, num_clips),
