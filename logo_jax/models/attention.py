@@ -55,37 +55,56 @@ def full_attention(
 def _plain_attention(
     q: Array, k: Array, v: Array, mask: Array | None, observe: Observe | None = None
 ) -> Array:
-    scores = jnp.einsum("...nhd,...mhd->...hnm", q * q.shape[-1] ** -0.5, k)
+    q, k, v = (jnp.swapaxes(x, -3, -2) for x in (q, k, v))
+    return jnp.swapaxes(_attend(q, k, v, mask, observe), -3, -2)
+
+
+def _attend(
+    q: Array, k: Array, v: Array, mask: Array | None, observe: Observe | None = None
+) -> Array:
+    """Attention with the heads first: q [..., heads, n, d], k and v [..., heads, m, d].
+
+    The mixed values are divided by the sum of the exponentials, and not the n x m weights, in the
+    gradient too; and the heads come first, so that no product has to turn an n x m array. On a CPU
+    both together take a third of the time of softmax and einsum over [..., n, heads, d].
+    """
+    scores = jnp.einsum("...nd,...md->...nm", q * q.shape[-1] ** -0.5, k)
     scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
     if mask is not None:
         scores = jnp.where(mask[..., None, :, :], scores, -jnp.inf)
-    weights = jax.nn.softmax(scores, axis=-1)
+    # A shift of a row cancels out, so that its derivative is 0.
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+    total = weights.sum(-1, keepdims=True)
     if observe is not None:
-        observe(weights)
-    return jnp.einsum("...hnm,...mhd->...nhd", weights.astype(v.dtype), v)
+        observe(weights / total)
+    mixed = jnp.einsum(
+        "...nm,...md->...nd", weights.astype(v.dtype), v, preferred_element_type=total.dtype
+    )
+    return (mixed / total).astype(v.dtype)
 
 
 def _chunked_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
     n = q.shape[-3]
     if n <= CHUNK:
         return _plain_attention(q, k, v, mask)
+    q, k, v = (jnp.swapaxes(x, -3, -2) for x in (q, k, v))
 
-    def in_chunks(x: Array, axis: int) -> Array:  # -> [chunks, ..., CHUNK, ...]
-        axis += x.ndim
-        ends = [(0, -n % CHUNK if i == axis else 0) for i in range(x.ndim)]
+    def in_chunks(x: Array) -> Array:  # [..., n, last] -> [chunks, ..., CHUNK, last]
+        ends = [(0, 0)] * (x.ndim - 2) + [(0, -n % CHUNK), (0, 0)]
         x = jnp.pad(x, ends, constant_values=x.dtype == bool)  # a query needs a key
-        return jnp.moveaxis(x.reshape(*x.shape[:axis], -1, CHUNK, *x.shape[axis + 1 :]), axis, 0)
+        return jnp.moveaxis(x.reshape(*x.shape[:-2], -1, CHUNK, x.shape[-1]), -3, 0)
 
-    chunks = [in_chunks(q, -3)]
+    chunks = [in_chunks(q)]
     if mask is not None:
-        chunks.append(in_chunks(jnp.broadcast_to(mask, (*mask.shape[:-2], n, mask.shape[-1])), -2))
+        chunks.append(in_chunks(jnp.broadcast_to(mask, (*mask.shape[:-2], n, mask.shape[-1]))))
 
     @jax.checkpoint  # else the gradient would hold the weights of all queries after all
     def attend(chunk: list[Array]) -> Array:
-        return _plain_attention(chunk[0], k, v, chunk[1] if len(chunk) > 1 else None)
+        return _attend(chunk[0], k, v, chunk[1] if len(chunk) > 1 else None)
 
-    mixed = jnp.moveaxis(jax.lax.map(attend, chunks), 0, -4)  # [*batch, chunks, CHUNK, heads, d]
-    return mixed.reshape(*mixed.shape[:-4], -1, *mixed.shape[-2:])[..., :n, :, :]
+    mixed = jnp.moveaxis(jax.lax.map(attend, chunks), 0, -3)  # [..., heads, chunks, CHUNK, d]
+    mixed = mixed.reshape(*mixed.shape[:-3], -1, mixed.shape[-1])[..., :n, :]
+    return jnp.swapaxes(mixed, -3, -2)
 
 
 def _cudnn_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
@@ -146,7 +165,7 @@ def local_attention(
     check_window(q.shape[1:4], window, pad)
     grid = q.shape[1:4]
     padded = tuple(size + extra for size, extra in zip(grid, padding(grid, window), strict=True))
-    moved = tuple(s if n > w else 0 for s, n, w in zip(shift, padded, window, strict=True))
+    moved = moved_by(grid, window, shift)
 
     def move(x: Array, sign: int) -> Array:
         return jnp.roll(x, [sign * s for s in moved], (1, 2, 3)) if any(moved) else x
@@ -202,6 +221,14 @@ def by(shape: tuple[int, ...]) -> str:
 def padding(grid: tuple[int, ...], window: Window) -> tuple[int, ...]:
     """Tokens to add at the end of each axis until the window divides it."""
     return tuple(-size % side for size, side in zip(grid, window, strict=True))
+
+
+def moved_by(grid: tuple[int, ...], window: Window, shift: Window) -> tuple[int, ...]:
+    """Tokens by which windows are moved along each axis: 0 on one that is one window long."""
+    return tuple(
+        s if n + extra > w else 0
+        for s, n, extra, w in zip(shift, grid, padding(grid, window), window, strict=True)
+    )
 
 
 def pad_grid(
