@@ -3,13 +3,12 @@
 python launch.py --config=configs/dfew.py:3 --config.data.source=<folder DFEW>
 python launch.py --mode=evaluate --workdir=runs/dfew-fold3
 python launch.py --mode=predict --workdir=runs/dfew-fold3 --input=<folder of frames>
+python launch.py --mode=cross_validate --config=configs/dfew.py
+python launch.py --mode=compare --runs=runs/a,runs/b
 python launch.py --mode=study --config=configs/study.py
 """
 
-import importlib
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 from absl import app, flags
 
@@ -17,15 +16,16 @@ from logo_jax.common.errors import Interrupted, UserError
 from logo_jax.training.signals import Stopped, raise_on_stop
 
 CONFIG = flags.DEFINE_string("config", None, "Recipe: configs/<file>.py[:argument].")
-MODE = flags.DEFINE_enum(
-    "mode", "train", ("train", "evaluate", "predict", "study"), "What to do; train also evaluates."
-)
+MODES = ("train", "cross_validate", "summarize", "compare", "evaluate", "predict", "study")
+MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do; train also evaluates.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/<config>[-fold<k>].")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "", "last, best, or a folder; default: selected.")
 SPLIT = flags.DEFINE_enum("split", "test", ("train", "val", "test"), "What evaluate judges on.")
 INPUT = flags.DEFINE_string("input", "", "For predict: folder of frames, of folders, or a list.")
 SWEEP = flags.DEFINE_multi_string("sweep", [], "Train every value: model.num_blocks=1,2,4.")
 SEEDS = flags.DEFINE_integer("seeds", 0, "Train with so many seeds, from config.seed on.")
+FOLDS = flags.DEFINE_string("folds", "", "For cross_validate: these folds, as 2,3; default: all.")
+RUNS = flags.DEFINE_string("runs", "", "For summarize, compare: folders of runs, comma-separated.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder of the results; default: in the workdir.")
 
 
@@ -36,29 +36,9 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def main(argv: list[str]) -> None:
-    from logo_jax.experiments import command_line, config
+    from logo_jax.experiments import command_line
 
-    config.quiet_libraries()
-    config.use_compilation_cache()
-    recipe, workdir = command_line.choose(MODE.value, CONFIG.value, WORKDIR.value, argv[1:])
-    output = OUTPUT.value and Path(OUTPUT.value).expanduser()
-    if (SWEEP.value or SEEDS.value) and MODE.value != "train":
-        raise UserError(f"--sweep and --seeds train: leave --mode={MODE.value} out.")
-    if SWEEP.value or SEEDS.value:
-        function("sweep")(recipe, workdir, SWEEP.value, SEEDS.value or 1)
-    elif MODE.value in ("train", "study"):
-        function(MODE.value)(recipe, workdir)
-    elif MODE.value == "evaluate":
-        output = output or workdir / "evaluation" / SPLIT.value
-        function("evaluate")(recipe, workdir, CHECKPOINT.value, SPLIT.value, output)
-    else:
-        output = output or workdir / "predictions"
-        function("predict")(recipe, workdir, CHECKPOINT.value, INPUT.value, output)
-
-
-def function(name: str) -> Callable[..., object]:
-    """The function of experiments/<name>.py; what it needs is imported only then."""
-    return getattr(importlib.import_module(f"logo_jax.experiments.{name}"), name)
+    command_line.run(flags.FLAGS, argv[1:])
 
 
 def run() -> None:

@@ -14,7 +14,7 @@ from logo_jax.common.errors import UserError
 from logo_jax.common.files import write_json
 from logo_jax.evaluation import seeds, statistics, summary
 from logo_jax.evaluation.predictions import Predictions, read_predictions
-from logo_jax.evaluation.scenes import by_scene, scene_rows
+from logo_jax.evaluation.scenes import by_scene, scene_numbers, scene_rows
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,17 +89,7 @@ def judge_models(
         scenes = by_scene(first)
         rows = scene_rows(scenes, first.class_names)
         print("\n".join(["", *summary.table(rows), "(UAR over the classes present in the scene)"]))
-        results["scenes"] = [
-            {
-                "scene": scene.name,
-                "clips": scene.clips,
-                "war": scene.war,
-                "uar": scene.uar,
-                "classes_present": scene.num_present,
-                "confusion": scene.confusion.tolist(),
-            }
-            for scene in scenes
-        ]
+        results["scenes"] = scene_numbers(scenes)
     if arguments.reliability:
         from logo_jax.evaluation.reliability_plot import reliability_png  # matplotlib is slow
 

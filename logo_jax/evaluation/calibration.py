@@ -5,6 +5,7 @@ its highest probability.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -125,6 +126,56 @@ def fit_temperature(
 def scaled(probabilities: Float[np.ndarray, "N C"], temperature: float) -> Float[np.ndarray, "N C"]:
     """softmax(ln p / T), which is softmax(logits / T); the predicted classes stay as they are."""
     return _softmax(np.log(np.maximum(probabilities, SMALLEST)) / temperature)
+
+
+def measures(
+    probabilities: Float[np.ndarray, "N C"], labels: Int[np.ndarray, " N"]
+) -> dict[str, Any]:
+    """Calibration error, likelihood, Brier score and the bins of the diagram, ready for JSON."""
+    bins = reliability(probabilities, labels)
+    return {
+        "ece": expected_calibration_error(probabilities, labels),
+        "nll": negative_log_likelihood(probabilities, labels),
+        "brier": brier_score(probabilities, labels),
+        "bins": {
+            "confidence": bins.confidence.tolist(),
+            "accuracy": bins.accuracy.tolist(),
+            "clips": bins.clips.tolist(),
+        },
+    }
+
+
+def calibrate(
+    probabilities: Float[np.ndarray, "N C"],
+    labels: Int[np.ndarray, " N"],
+    validation: tuple[Float[np.ndarray, "V C"], Int[np.ndarray, " V"]] | None,
+) -> dict[str, Any]:
+    """`measures` of the test clips before and after scaling by the temperature of a validation.
+
+    Args:
+        validation: probabilities and labels of validation clips; None where there are none.
+
+    Returns:
+        `before`, `after` and `temperature`, ready for JSON; the last two are None where none was
+        fitted, and `note` says why.
+    """
+    numbers: dict[str, Any] = {
+        "before": measures(probabilities, labels),
+        "after": None,
+        "temperature": None,
+        "validation_clips": 0 if validation is None else len(validation[1]),
+        "note": "",
+    }
+    if validation is None:
+        numbers["note"] = "There is no validation split, so no temperature is fitted."
+        return numbers
+    try:
+        numbers["temperature"] = fit_temperature(*validation)
+    except UserError as error:  # no temperature is best: a fact about these clips, to be told
+        numbers["note"] = str(error)
+        return numbers
+    numbers["after"] = measures(scaled(probabilities, numbers["temperature"]), labels)
+    return numbers
 
 
 def _softmax(logits: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N C"]:

@@ -1,8 +1,8 @@
 """predictions.csv read back, so that anybody can recompute every number from it.
 
 A file has one line per clip, as `report.write_predictions` writes it:
-`clip_id,[fold,]true,predicted,p:<class>,...`. Several files of one model are its folds: a file
-without the column `fold` is one fold, named by its place in the list (1, 2, ...).
+`clip_id,[fold,]true,predicted,p:<class>,...`. Several files of one model are its folds: where the
+column `fold` is missing or empty, a file is one fold, named by its place in the list (1, 2, ...).
 """
 
 import csv
@@ -92,7 +92,7 @@ def read_predictions(
                     "folds of one model only; another model goes to --compare."
                 )
             where[clip_id] = place
-            fold = row[columns["fold"]] if "fold" in columns else str(number)
+            fold = (row[columns["fold"]] if "fold" in columns else "") or str(number)
             folds.append(fold_names.setdefault(fold, len(fold_names)))
             labels.append(_class(row[columns["true"]], classes, f"{place}, column true"))
             predicted.append(

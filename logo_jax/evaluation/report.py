@@ -91,11 +91,13 @@ def write_predictions(
     labels: ArrayLike | None,
     probabilities: Float[np.ndarray, "N C"],
     class_names: Sequence[str],
+    folds: Sequence[str] | None = None,
 ) -> None:
-    """Write one csv line per clip: `clip_id,true,predicted,p:<class>,...`.
+    """Write one csv line per clip: `clip_id,[fold,]true,predicted,p:<class>,...`.
 
     `true` and `predicted` are class names; `true` is empty where `labels` is None. Probabilities
-    are written with as many digits as their type needs to be read back exactly.
+    are written with as many digits as their type needs to be read back exactly. `folds` names the
+    fold of each clip, "" where the set has none; None leaves the column out.
 
     Raises:
         UserError: the file cannot be written; a file that was there before is then still whole.
@@ -108,11 +110,15 @@ def write_predictions(
     with atomic_writer(path) as file:
         # With the two-character line end the writer quotes a lone "\r" in a name as well.
         writer = csv.writer(file, lineterminator="\r\n")
-        writer.writerow(["clip_id", "true", "predicted", *(f"p:{name}" for name in class_names)])
-        for clip_id, true, predicted, row in zip(
-            clip_ids, truth, predictions, probabilities, strict=True
+        shares = [f"p:{name}" for name in class_names]
+        column = [] if folds is None else ["fold"]
+        writer.writerow(["clip_id", *column, "true", "predicted", *shares])
+        fold_of = [[]] * len(predictions) if folds is None else [[fold] for fold in folds]
+        for clip_id, fold, true, predicted, row in zip(
+            clip_ids, fold_of, truth, predictions, probabilities, strict=True
         ):
-            writer.writerow([_encodable(clip_id), true, class_names[predicted], *map(str, row)])
+            named = [_encodable(clip_id), *fold, true, class_names[predicted]]
+            writer.writerow([*named, *map(str, row)])
 
 
 def _encodable(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -54,6 +55,23 @@ def by_scene(predictions: Predictions) -> list[Scene]:
         present = int((confusion.sum(axis=1) > 0).sum())
         scenes.append(Scene(name, confusion, war(confusion), uar(confusion), present))
     return scenes
+
+
+def scene_numbers(scenes: Sequence[Scene]) -> list[dict[str, Any]]:
+    """Ready for JSON: fractions, None for the recall of a class without clips in the scene."""
+    return [
+        {
+            "scene": scene.name,
+            "clips": scene.clips,
+            "war": scene.war,
+            "uar": scene.uar,
+            "classes_present": scene.num_present,
+            "recalls": [None if np.isnan(r) else float(r) for r in recalls(scene.confusion)],
+            "class_clips": scene.confusion.sum(axis=1).tolist(),
+            "confusion": scene.confusion.tolist(),
+        }
+        for scene in scenes
+    ]
 
 
 def scene_rows(scenes: Sequence[Scene], class_names: Sequence[str]) -> list[list[str]]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
 from logo_jax.common.errors import UserError
 from logo_jax.evaluation import statistics
 from logo_jax.evaluation.predictions import Predictions
@@ -60,26 +62,52 @@ def compare_seeds(
     return pairs
 
 
-def seeds_text(summaries: Sequence[dict[str, Any]]) -> str:
-    """The scores of every seed of one method; `summaries` are those of `summary.summarize`."""
+def over_seeds(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and sample deviation (None of one seed) over the seeds of one method, for JSON."""
+    numbers: dict[str, Any] = {}
+    for part in ("pooled", "fold_mean"):
+        numbers[part] = {}
+        for score in ("war", "uar"):
+            values = [summary[part][score] for summary in summaries]
+            numbers[part][score] = float(np.mean(values))
+            std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            numbers[part][f"{score}_std"] = std
+    return numbers
+
+
+def seeds_text(summaries: Sequence[dict[str, Any]], seeds: Sequence[int] = ()) -> str:
+    """The scores of every seed of one method; `summaries` are those of `summary.summarize`.
+
+    `seeds` names the seeds; without it they are numbered from 1.
+    """
     rows = [["seed", "WAR % pooled", "mean of folds", "UAR % pooled", "mean of folds"]]
-    for number, summary in enumerate(summaries, 1):
-        parts = (
-            summary[part][score] for score in ("war", "uar") for part in ("pooled", "fold_mean")
-        )
-        rows.append([str(number), *(f"{100 * value:.2f}" for value in parts)])
+    columns = [(part, score) for score in ("war", "uar") for part in ("pooled", "fold_mean")]
+    for number, summary in zip(seeds or range(1, len(summaries) + 1), summaries, strict=True):
+        values = (summary[part][score] for part, score in columns)
+        rows.append([str(number), *(f"{100 * value:.2f}" for value in values)])
+    if len(summaries) > 1:
+        mean = over_seeds(summaries)
+        rows.append(["mean", *(f"{100 * mean[part][score]:.2f}" for part, score in columns)])
+        deviations = (mean[part][f"{score}_std"] for part, score in columns)
+        rows.append(["sample deviation", *(f"{100 * value:.2f}" for value in deviations)])
     return "\n".join(table(rows))
 
 
-def differences_text(pairs: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
-    """`compare_seeds` for the terminal, in points; `names` are those of the methods."""
+def differences_text(
+    pairs: Sequence[dict[str, Any]], names: Sequence[str], seeds: Sequence[str | int] = ()
+) -> str:
+    """`compare_seeds` for the terminal, in points.
+
+    `names` are those of the methods, `seeds` those of the seeds; without, these are numbered.
+    """
     lines = []
     for pair in pairs:
         first, second = (names[index] for index in pair["methods"])
         folds = [f"fold {printable(name)}" for name in pair["folds"]]
         for score, test in (("war", "McNemar"), ("uar", "bootstrap")):
             rows = [["seed", *folds, "pooled", f"p ({test})", "p (Holm)"]]
-            for number, row in enumerate(pair["seeds"], 1):
+            numbers = seeds or range(1, len(pair["seeds"]) + 1)
+            for number, row in zip(numbers, pair["seeds"], strict=True):
                 value = row[score]
                 points = (f"{100 * x:+.2f}" for x in (*value["folds"], value["difference"]))
                 tests = f"{value['p']:.4g}", f"{value['p_holm']:.4g}"

@@ -64,7 +64,7 @@ def summarize(predictions: Predictions, seed: int, draws: int = statistics.DRAWS
             }
             for name, confusion in zip(predictions.fold_names, confusions, strict=True)
         ],
-        "calibration": _calibration(predictions.probabilities, predictions.labels),
+        "calibration": calibration.measures(predictions.probabilities, predictions.labels),
         "bootstrap": {
             "draws": draws,
             "seed": seed,
@@ -101,7 +101,7 @@ def with_temperature(test: Predictions, validation: Sequence[Predictions]) -> di
             )
         temperatures.append(calibration.fit_temperature(part.probabilities, part.labels))
         scaled[rows] = calibration.scaled(test.probabilities[rows], temperatures[-1])
-    return {"temperatures": temperatures, **_calibration(scaled, test.labels)}
+    return {"temperatures": temperatures, **calibration.measures(scaled, test.labels)}
 
 
 def compare(
@@ -171,14 +171,23 @@ def summary_text(summary: dict[str, Any]) -> str:
     lines += table(rows)
     boot = summary["bootstrap"]
     lines.append(f"({boot['draws']:,} draws, seed {boot['seed']}: {boot['meaning']})")
-    lines += ["", _calibration_line("calibration", summary["calibration"])]
+    lines += ["", calibration_line("calibration", summary["calibration"])]
     if "temperature" in summary:
         fitted = ", ".join(f"{t:.4f}" for t in summary["temperature"]["temperatures"])
         lines.append(
-            _calibration_line("with temperature", summary["temperature"])
+            calibration_line("with temperature", summary["temperature"])
             + f"   (T = {fitted}, fitted on validation)"
         )
     return "\n".join(lines)
+
+
+def intervals_line(numbers: dict[str, Any]) -> str:
+    """The intervals of WAR and UAR of one test set, from `summarize`'s "pooled" and "bootstrap"."""
+    boot = numbers["bootstrap"]
+    return (
+        f"95 % intervals: WAR {_range(numbers['war_interval'])} %, "
+        f"UAR {_range(numbers['uar_interval'])} % ({boot['draws']:,} draws; {boot['meaning']})"
+    )
 
 
 def comparison_text(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
@@ -208,21 +217,8 @@ def comparison_text(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str
     )
 
 
-def _calibration(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    bins = calibration.reliability(probabilities, labels)
-    return {
-        "ece": calibration.expected_calibration_error(probabilities, labels),
-        "nll": calibration.negative_log_likelihood(probabilities, labels),
-        "brier": calibration.brier_score(probabilities, labels),
-        "bins": {
-            "confidence": bins.confidence.tolist(),
-            "accuracy": bins.accuracy.tolist(),
-            "clips": bins.clips.tolist(),
-        },
-    }
-
-
-def _calibration_line(name: str, numbers: dict[str, Any]) -> str:
+def calibration_line(name: str, numbers: dict[str, Any]) -> str:
+    """`calibration.measures` for the terminal."""
     return (
         f"{name}: ECE {numbers['ece']:.4f} ({len(numbers['bins']['clips'])} bins of equal mass)   "
         f"NLL {numbers['nll']:.4f} nats   Brier {numbers['brier']:.4f}"

@@ -6,11 +6,14 @@ workdir.
 """
 
 import copy
+import functools
+import importlib
 import inspect
 import re
 import runpy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -19,6 +22,8 @@ from logo_jax.common.errors import UserError, suggest
 from logo_jax.experiments import config as configs
 
 OVERRIDE = re.compile(r"--?(no)?config\.([^=]*)(=?)")
+# Modes whose config is that of the command line; that of the others is the one of a finished run.
+FROM_CONFIG = ("train", "cross_validate", "study")
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -60,6 +65,71 @@ def separate(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return plain, list(overrides.values())
 
 
+def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
+    """Do what the flags of launch.py say.
+
+    Args:
+        overrides: "--config.<field>=<value>".
+
+    Raises:
+        UserError: what is given cannot be done.
+    """
+    configs.quiet_libraries()
+    configs.use_compilation_cache()
+    mode, swept = given.mode, bool(given.sweep or given.seeds)
+    if swept and mode not in ("train", "cross_validate"):
+        raise UserError(f"--sweep and --seeds train: leave --mode={mode} out.")
+    if given.folds and mode != "cross_validate":
+        raise UserError("--folds chooses folds of --mode=cross_validate: give both, or neither.")
+    if given.runs and mode not in ("summarize", "compare"):
+        raise UserError("--runs names what --mode=summarize and --mode=compare read: give a mode.")
+    output = Path(given.output).expanduser() if given.output else None
+    if mode in ("summarize", "compare"):
+        if given.config or overrides:
+            raise UserError(f"--mode={mode} reads finished runs: leave --config out.")
+        folders = run_folders(given.runs, given.workdir)
+        if mode == "summarize":
+            function(mode)(folders, output or summary_folder(folders, given.workdir))
+        else:
+            function(mode)(folders, output)
+        return
+    recipe, workdir = choose(mode, given.config, given.workdir, overrides)
+    if swept:
+        if mode == "cross_validate" and not given.workdir:
+            workdir = workdir.with_name(f"{workdir.name}-sweep")
+        job = function(mode)
+        if given.folds:
+            job = functools.partial(job, folds=parse_folds(given.folds))
+        function("sweep")(recipe, workdir, given.sweep, given.seeds or 1, job)
+    elif mode == "cross_validate":
+        function(mode)(recipe, workdir, parse_folds(given.folds))
+    elif mode in ("train", "study"):
+        function(mode)(recipe, workdir)
+    elif mode == "evaluate":
+        output = output or workdir / "evaluation" / given.split
+        function(mode)(recipe, workdir, given.checkpoint, given.split, output)
+    else:
+        output = output or workdir / "predictions"
+        function(mode)(recipe, workdir, given.checkpoint, given.input, output)
+
+
+def function(name: str) -> Callable[..., Any]:
+    """The function of experiments/<name>.py; what it needs is imported only then."""
+    return getattr(importlib.import_module(f"logo_jax.experiments.{name}"), name)
+
+
+def parse_folds(text: str) -> list[int]:
+    """The numbers of `--folds=2,3`.
+
+    Raises:
+        UserError: something else stands there.
+    """
+    words = [word.strip() for word in text.split(",")] if text else []
+    if not all(word.isdecimal() for word in words):
+        raise UserError(f'--folds="{text}": give numbers of folds, as --folds=2,3.')
+    return [int(word) for word in words]
+
+
 def choose(
     mode: str, config_file: str | None, workdir: str | None, overrides: Sequence[str]
 ) -> tuple[ConfigDict, Path]:
@@ -70,7 +140,7 @@ def choose(
     (`configs.is_free`) may differ there.
 
     Args:
-        mode: "train", "evaluate", "predict" or "study".
+        mode: "train", "cross_validate", "evaluate", "predict" or "study".
         config_file: configs/<file>.py[:argument].
         workdir: folder of the run; None takes runs/<name of the config>.
         overrides: "--config.<field>=<value>".
@@ -82,20 +152,63 @@ def choose(
     given = None
     if config_file:
         given = override(load(config_file), overrides)
-    elif mode in ("train", "study") or not workdir:
+    elif mode in FROM_CONFIG or not workdir:
         raise UserError("Give --config=configs/<file>.py (or, to evaluate or predict, --workdir).")
+    if mode == "cross_validate":
+        _refuse_fold(config_file, overrides)
     if workdir:
         folder = Path(workdir).expanduser()
     else:
         assert config_file and given is not None
-        folder = Path("runs") / configs.run_name(config_file, given)
-    config = given if mode in ("train", "study") else recorded(folder, given, overrides)
+        name = configs.run_name(config_file, given, mode == "cross_validate")
+        folder = Path("runs") / name
+    config = given if mode in FROM_CONFIG else recorded(folder, given, overrides)
     assert config is not None
     if mode != "study":  # whose config has other fields, and checks itself
         if "study" in config:
             raise UserError(f"{config_file} is the config of a study: add --mode=study.")
         configs.check(config)
     return config, folder
+
+
+def run_folders(runs: str, workdir: str | None) -> list[Path]:
+    """The folders that `--runs=a,b,...`, or else `--workdir`, names.
+
+    Raises:
+        UserError: neither is given.
+    """
+    names = [name.strip() for name in runs.split(",") if name.strip()] or [workdir or ""]
+    if not names[0]:
+        raise UserError("Give --runs=<folder>,<folder>,... (or, to summarize, --workdir).")
+    return [Path(name).expanduser() for name in names]
+
+
+def summary_folder(folders: Sequence[Path], workdir: str | None) -> Path:
+    """Where a summary is written: the workdir, or the one folder that holds the folds.
+
+    Raises:
+        UserError: there are several folders and none is named.
+    """
+    if workdir:
+        return Path(workdir).expanduser()
+    if len(folders) > 1:
+        raise UserError("Give --output=<folder>, where the summary of these runs is written.")
+    return folders[0]
+
+
+def _refuse_fold(config_file: str | None, overrides: Sequence[str]) -> None:
+    """A cross-validation trains every fold, whatever a config's argument says."""
+    argument = (config_file or "").partition(":")[2]
+    if any(word.isdigit() for word in argument.split(",")):
+        raise UserError(
+            f'--mode=cross_validate trains every fold, but "{config_file}" names one: leave its '
+            "number out, or choose folds by --folds=2,3."
+        )
+    if any(_field(text) == "data.fold" for text in overrides):
+        raise UserError(
+            "--mode=cross_validate trains every fold: leave config.data.fold out, or choose folds "
+            "by --folds=2,3."
+        )
 
 
 def recorded(workdir: Path, given: ConfigDict | None, overrides: Sequence[str]) -> ConfigDict:

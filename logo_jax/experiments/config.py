@@ -1,5 +1,6 @@
 """Configs: checked before anything costs time, and recorded in the workdir of their run."""
 
+import hashlib
 import json
 import logging
 import os
@@ -55,17 +56,20 @@ def use_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
-def run_name(config_file: str, config: ConfigDict) -> str:
+def run_name(config_file: str, config: ConfigDict, all_folds: bool = False) -> str:
     """Name of the run of a config: its file, its argument, its frame order if not natural.
 
-    `configs/dfew.py:3` -> `dfew-fold3`, `configs/paper.py:stt,3` -> `paper-stt-fold3`.
+    `configs/dfew.py:3` -> `dfew-fold3`, `configs/paper.py:stt,3` -> `paper-stt-fold3`; with
+    `all_folds`, `dfew-cv`.
     """
     path, _, argument = config_file.partition(":")
     words = [word for word in argument.split(",") if word and not word.isdigit()]
     name = "-".join([Path(path).stem, *words])
     if "data" not in config:  # a study
         return name
-    if config.data.fold:
+    if all_folds:
+        name += "-cv"
+    elif config.data.fold:
         name += f"-fold{config.data.fold}"
     if config.data.frame_order != "natural":
         name += f"-{config.data.frame_order}"
@@ -146,6 +150,12 @@ def controls(config: ConfigDict) -> list[str]:
 def plain(config: ConfigDict) -> dict[str, Any]:
     """The config as JSON holds it: dictionaries, lists, numbers, strings."""
     return json.loads(json.dumps(config.to_dict()))
+
+
+def digest(config: dict[str, Any]) -> str:
+    """SHA-256 of the fields of a plain config on which a run's parameters depend."""
+    bound = {name: value for name, value in leaves(config) if not is_free(name)}
+    return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
 
 
 def is_free(field: str) -> bool:

@@ -11,7 +11,11 @@ from logo_jax.common.errors import UserError
 from logo_jax.common.files import make_folder, write_json
 from logo_jax.common.versions import versions
 from logo_jax.data.datasets.synthetic_faces import REVERSED, order_blind_ceiling
-from logo_jax.evaluation import metrics, plots, report
+from logo_jax.evaluation import metrics, plots, report, summary
+from logo_jax.evaluation.calibration import calibrate
+from logo_jax.evaluation.predictions import Predictions
+from logo_jax.evaluation.reliability_plot import reliability_png
+from logo_jax.evaluation.scenes import by_scene, scene_numbers, scene_rows
 from logo_jax.experiments import config as configs
 from logo_jax.experiments.parts import Judge, Splits, open_splits
 from logo_jax.training.checkpoint import find_checkpoint, load_variables, read_meta
@@ -28,12 +32,16 @@ AS_TRAINED = (
     "data.frame_size",
     "data.frame_order",
 )
+# Data sets whose clip ids name a scene: results are given per scene as well.
+WITH_SCENES = ("ferv39k",)
 # How the numbers of the controls are named where they are printed.
 CONTROL_WORDS = {
     "shuffled_war": "WAR, frames of each clip shuffled",
     "reversed_war": "WAR, frames reversed",
     "reversed_swapped_war": "WAR, frames reversed, the classes of each pair swapped",
-    "single_war": "WAR, one frame repeated",
+    "frozen_war": "WAR, the apex frame repeated",
+    "thinned_war": "WAR, every second frame repeated",
+    "single_war": "WAR, the middle frame repeated",
     "order_blind_ceiling_war": "highest WAR that a model blind to order can reach",
 }
 
@@ -121,39 +129,33 @@ def write_results(
     checkpoint: Path,
     output: Path,
 ) -> dict[str, Any]:
-    """Judge `variables` on `part`, print the table, write the files, return results.json."""
+    """Judge `variables` on `part`, print the table, write the files, return results.json.
+
+    results.json is written last: where it stands, the other files are those of the same judgement.
+    """
     meta = read_meta(checkpoint)
     # Only the best checkpoint of a selection has a score: any other one is the last of its time.
     selection = meta["config"]["selection"] if "score" in meta else "last"
     metric = meta["config"]["selection_metric"]
-    prepared, rows = splits.prepared, splits.rows(part)
-    classes, labels = prepared.classes, prepared.labels[rows]
-    probabilities = judge.probabilities(variables, prepared, rows)
-    confusion = metrics.confusion_matrix(labels, probabilities.argmax(-1), len(classes))
-    numbers: dict[str, Any] = {
-        "war": metrics.war(confusion),
-        "uar": metrics.uar(confusion),
-        "recalls": [None if np.isnan(r) else float(r) for r in metrics.recalls(confusion)],
-        "confusion": confusion.tolist(),
-        "clips": len(rows),
-        "classes_without_clips": metrics.empty_classes(confusion, classes),
-    }
-    for order in configs.controls(config):
-        control = judge.probabilities(variables, prepared, rows, order).argmax(-1)
-        matrix = metrics.confusion_matrix(labels, control, len(classes))
-        numbers[f"{order}_war"] = metrics.war(matrix)
-        numbers[f"{order}_uar"] = metrics.uar(matrix)
-        if order == "reversed" and prepared.name == "synthetic_faces":
-            # A clip played backwards is a clip of the other class of its pair.
-            swapped = np.asarray(REVERSED)[labels]
-            matrix = metrics.confusion_matrix(swapped, control, len(classes))
-            numbers["reversed_swapped_war"] = metrics.war(matrix)
-    if prepared.name == "synthetic_faces":
-        ceiling, _ = order_blind_ceiling(np.bincount(labels, minlength=len(classes)))
-        numbers["order_blind_ceiling_war"] = ceiling
+    prepared = splits.prepared
+
+    found = _judge_part(config, judge, variables, splits, part)
+    validation = None
+    if part == "test" and len(splits.val):
+        validation = _judge_part(config, judge, variables, splits, "val")
+    numbers = _numbers(found)
+    numbers["calibration"] = calibrate(
+        found.probabilities,
+        found.labels,
+        validation and (validation.probabilities, validation.labels),
+    )
+    numbers |= _controls(config, judge, variables, splits, part, found)
+    if prepared.name in WITH_SCENES:
+        scenes = by_scene(found)
+        numbers["scenes"] = scene_numbers(scenes)
     results = {
         part: numbers,
-        "classes": list(classes),
+        "classes": list(prepared.classes),
         "selection": selection,
         "selection_metric": None if selection == "last" else metric,
         "checkpoint": str(checkpoint),
@@ -164,39 +166,124 @@ def write_results(
             "name": prepared.name,
             "config": prepared.config,
             "fold": config.data.fold or None,
+            "folds": list(prepared.folds) if config.data.fold else [],
             "fingerprint": prepared.fingerprint,
         },
         "seed": config.seed,
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
         "config": configs.plain(config),
+        "config_hash": configs.digest(configs.plain(config)),
     }
-    if jax.process_index() == 0:
-        make_folder(output)
-        write_json(output / "results.json", results)
-        clip_ids = [prepared.clip_ids[row] for row in rows]
-        report.write_predictions(
-            output / "predictions.csv", clip_ids, labels, probabilities, classes
+    if jax.process_index() != 0:
+        return results
+    make_folder(output)
+    title = f"{prepared.name}, {part}"
+    write_predictions(output / "predictions.csv", found)
+    if validation:
+        write_predictions(output / "val_predictions.csv", validation)
+    confusion = found.confusions().sum(axis=0)
+    plots.confusion_png(output / "confusion.png", confusion, prepared.classes, title)
+    reliability_png(output / "reliability.png", found.probabilities, found.labels, title)
+    write_json(output / "results.json", results)
+
+    print(report.results_table(confusion, prepared.classes))
+    print(summary.intervals_line(numbers))
+    print(calibration_text(numbers["calibration"]))
+    for name, words in CONTROL_WORDS.items():
+        if name in numbers:
+            print(f"{words}: {numbers[name]:.4f}")
+    if "scenes" in numbers:
+        print("\n".join(summary.table(scene_rows(scenes, prepared.classes))))
+        print("(UAR over the classes present in the scene)")
+    if splits.dropped_sentence():
+        print(splits.dropped_sentence())
+    views = config.evaluation
+    if views.temporal_views * views.spatial_views > 1:
+        print(
+            f"probabilities averaged over {views.temporal_views} temporal x "
+            f"{views.spatial_views} spatial views"
         )
-        plots.confusion_png(
-            output / "confusion.png", confusion, classes, f"{prepared.name}, {part}"
-        )
-        print(report.results_table(confusion, classes))
-        for name, words in CONTROL_WORDS.items():
-            if name in numbers:
-                print(f"{words}: {numbers[name]:.4f}")
-        if splits.dropped_sentence():
-            print(splits.dropped_sentence())
-        views = config.evaluation
-        if views.temporal_views * views.spatial_views > 1:
-            print(
-                f"probabilities averaged over {views.temporal_views} temporal x "
-                f"{views.spatial_views} spatial views"
-            )
-        words = selection_sentence(selection, metric, meta["train_clips"])
-        print(f"part: {part}; {words}; step {meta['step']}")
-        print(f"results: {output / 'results.json'}, predictions.csv, confusion.png")
+    words = selection_sentence(selection, metric, meta["train_clips"])
+    print(f"part: {part}; {words}; step {meta['step']}")
+    print(f"results: {output / 'results.json'}, predictions.csv, confusion.png, reliability.png")
     return results
+
+
+def _judge_part(
+    config: ConfigDict, judge: Judge, variables: dict, splits: Splits, part: str
+) -> Predictions:
+    """What the model says of the clips of a part."""
+    prepared, rows = splits.prepared, splits.rows(part)
+    probabilities = judge.probabilities(variables, prepared, rows)
+    return Predictions(
+        prepared.classes,
+        (str(config.data.fold or ""),),
+        tuple(prepared.clip_ids[row] for row in rows),
+        np.zeros(len(rows), np.int64),
+        prepared.labels[rows].astype(np.int64),
+        probabilities.argmax(-1),
+        probabilities,
+    )
+
+
+def _numbers(found: Predictions) -> dict[str, Any]:
+    """WAR, UAR, recalls and their intervals, ready for JSON."""
+    numbers = summary.summarize(found, seed=0)
+    return {"clips": numbers["clips"], **numbers["pooled"], "bootstrap": numbers["bootstrap"]}
+
+
+def _controls(
+    config: ConfigDict,
+    judge: Judge,
+    variables: dict,
+    splits: Splits,
+    part: str,
+    found: Predictions,
+) -> dict[str, Any]:
+    """The same clips with their frames in the other orders of `config.evaluation.controls`."""
+    prepared, rows, labels = splits.prepared, splits.rows(part), found.labels
+    classes = prepared.classes
+    numbers: dict[str, Any] = {}
+    for order in configs.controls(config):
+        control = judge.probabilities(variables, prepared, rows, order).argmax(-1)
+        matrix = metrics.confusion_matrix(labels, control, len(classes))
+        numbers[f"{order}_war"] = metrics.war(matrix)
+        numbers[f"{order}_uar"] = metrics.uar(matrix)
+        numbers[f"{order}_confusion"] = matrix.tolist()
+        if order == "reversed" and prepared.name == "synthetic_faces":
+            # A clip played backwards is a clip of the other class of its pair.
+            swapped = np.asarray(REVERSED)[labels]
+            matrix = metrics.confusion_matrix(swapped, control, len(classes))
+            numbers["reversed_swapped_war"] = metrics.war(matrix)
+    if prepared.name == "synthetic_faces":
+        ceiling, _ = order_blind_ceiling(np.bincount(labels, minlength=len(classes)))
+        numbers["order_blind_ceiling_war"] = ceiling
+    return numbers
+
+
+def write_predictions(path: Path, found: Predictions) -> None:
+    """Write predictions.csv, with the fold of every clip."""
+    report.write_predictions(
+        path,
+        found.clip_ids,
+        found.labels,
+        found.probabilities,
+        found.class_names,
+        [found.fold_names[fold] for fold in found.folds],
+    )
+
+
+def calibration_text(numbers: dict[str, Any]) -> str:
+    """`calibration.calibrate` for the terminal."""
+    lines = [summary.calibration_line("calibration", numbers["before"])]
+    if numbers["after"]:
+        line = summary.calibration_line("with temperature", numbers["after"])
+        fitted = f"fitted on {numbers['validation_clips']:,} validation clips"
+        lines.append(f"{line}   (T = {numbers['temperature']:.4f}, {fitted})")
+    else:
+        lines.append(numbers["note"])
+    return "\n".join(lines)
 
 
 def selection_sentence(selection: str, metric: str, train_clips: int) -> str:

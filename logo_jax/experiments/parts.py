@@ -81,7 +81,7 @@ class Splits:
         return f"{self.prepared.name}/{self.prepared.config}: {counts}"
 
 
-def open_splits(config: ConfigDict) -> Splits:
+def open_set(config: ConfigDict) -> PreparedSet:
     """Open the data set of a config, preparing it first if need be."""
     opening = functools.partial(
         load,
@@ -94,7 +94,12 @@ def open_splits(config: ConfigDict) -> Splits:
         **config.data.options.to_dict(),
     )
     # Where the hosts share data_dir one prepares; where each has its own, each does.
-    prepared = first_host_first(opening)
+    return first_host_first(opening)
+
+
+def open_splits(config: ConfigDict) -> Splits:
+    """Open the data set of a config, and the rows of its parts."""
+    prepared = open_set(config)
     fold = config.data.fold or None
     present = prepared.parts(fold)
     rows = {

@@ -14,7 +14,7 @@ import io
 import itertools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,19 @@ from logo_jax.experiments import config as configs
 from logo_jax.experiments.train import train
 
 Setting = tuple[str, Any]
+Job = Callable[[ConfigDict, Path], dict[str, Any]]
 COLUMNS = ("seed", "war", "uar", "step", "seconds", "workdir", "error")  # after the fields'
 
 
-def sweep(config: ConfigDict, workdir: Path, fields: Sequence[str], seeds: int) -> None:
+def sweep(
+    config: ConfigDict, workdir: Path, fields: Sequence[str], seeds: int, job: Job = train
+) -> None:
     """Train and judge every combination of the values, with each seed; write `sweep.csv`.
 
     Args:
         fields: "field=value,value,...", as `model.num_blocks=1,2,4`; several are combined.
         seeds: number of seeds: `config.seed` and those after it.
+        job: `train` or `cross_validate`, whose pooled numbers stand in the CSV.
 
     Raises:
         UserError: an unknown field, a value of another type, or runs that could not be done (they
@@ -65,7 +69,7 @@ def sweep(config: ConfigDict, workdir: Path, fields: Sequence[str], seeds: int) 
         name = name.replace("/", "_").replace(" ", "")
         print(f"sweep, run {number} of {len(combinations)}: {name}", flush=True)
         row = {**dict(settings), "seed": seed, "workdir": name}
-        rows.append(row | _run(config, settings, seed, workdir / name))
+        rows.append(row | _run(config, settings, seed, workdir / name, job))
         names = {row["workdir"] for row in rows}
         _write(workdir / "sweep.csv", [r for r in before if r["workdir"] not in names] + rows)
     print(f"sweep: {len(rows)} runs in {workdir / 'sweep.csv'}")
@@ -121,7 +125,7 @@ def _values(text: str) -> list[Any]:
 
 
 def _run(
-    config: ConfigDict, settings: Sequence[Setting], seed: int, workdir: Path
+    config: ConfigDict, settings: Sequence[Setting], seed: int, workdir: Path, job: Job
 ) -> dict[str, Any]:
     """The numbers of one run: read where it is finished, trained where it is not."""
     config = _with(config, settings, seed)
@@ -132,13 +136,14 @@ def _run(
             configs.compare(config, workdir)  # an error where the run had another config
             results = json.loads(found.read_text(encoding="utf-8"))
         else:
-            results = train(config, workdir)  # a finished run is only judged again
+            results = job(config, workdir)  # a finished run is only judged again
     except (UserError, jax.errors.JaxRuntimeError) as error:  # the latter: out of memory, mostly
         print(f"error: {error}", flush=True)
         return {"war": "", "uar": "", "step": "", "seconds": "", "error": str(error)}
+    numbers = results["pooled" if "pooled" in results else "test"]
     return {
-        "war": results["test"]["war"],
-        "uar": results["test"]["uar"],
+        "war": numbers["war"],
+        "uar": numbers["uar"],
         "step": results["step"],
         # 0 for a run that was finished before; of a resumed one, the time since.
         "seconds": round(time.perf_counter() - start, 1),

@@ -64,6 +64,7 @@ def config(source, data_dir):
     config.model.num_heads = 2
     config.model.num_blocks = 1
     config.model.window = (2, 2, 2)
+    config.evaluation.controls = ""
     config.model.dropout = 0.1  # so that a resumed run must draw the same masks
     config.augment.brightness = 0.2
     return config

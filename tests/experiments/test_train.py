@@ -46,7 +46,7 @@ def stop_after(monkeypatch, step, number=signal.SIGTERM):
 
 
 def test_leaves_results_that_agree_with_each_other(config, tmp_path):
-    config.evaluation.controls = "shuffled,reversed"
+    config.evaluation.controls = "shuffled,reversed,frozen,thinned"
     results = train(config, tmp_path / "run")
 
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
