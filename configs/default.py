@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
     config.init_class_map = ""
 
     config.data = ConfigDict()
-    # Data set: "dfew", "frame_folders" or "synthetic_faces".
+    # Data set: "dfew", "ferv39k", "afew", "mafw", "frame_folders" or "synthetic_faces".
     config.data.name = "synthetic_faces"
     # Where prepared data sets lie, and are written.
     config.data.data_dir = "data"
@@ -63,6 +63,8 @@ def get_config() -> ConfigDict:
     config.data.allow_empty_classes = False
     # Fold of a set that has folds, from 1; 0 = the set's own split.
     config.data.fold = 0
+    # Only the clips with these factors, such as "scene=Action" of ferv39k; unset = all of them.
+    config.data.where = placeholder(str)
     # Share of the training clips held out as validation split, where the set has none of its own.
     config.data.val_fraction = 0.0
     # Frames of a clip that the model sees: "dynamic" (segments x consecutive frames), "uniform",
@@ -184,6 +186,9 @@ def get_config() -> ConfigDict:
     config.loss.regularizer_form = "definition"
     # Of cross entropy: share of the target that is spread over all classes.
     config.loss.label_smoothing = 0.0
+    # Cross entropy against the shares of the annotators' votes instead of the label, where the data
+    # set was prepared with its votes (docs/data.md).
+    config.loss.soft_labels = False
     # Of the focal loss: how much less a clip counts that is classified well already.
     config.loss.focal_gamma = 2.0
     # Of the center loss: how fast the centres of the classes follow their features.

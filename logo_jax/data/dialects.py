@@ -7,6 +7,7 @@ and `merge` joins all lists of a data set into one table.
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -186,11 +187,10 @@ def clip_name(row: Row, source: Path, folder: Path, strip_prefix: str) -> str:
             )
         name = name[len(strip_prefix) :].lstrip("/")
     if os.path.isabs(name) or name[1:3] in (":\\", ":/"):
-        prefix = name[: max(name.rfind("/"), name.rfind("\\")) + 1]
         raise UserError(
-            f'{row.where}: "{name}" is a path of the machine where the list was written; pass its '
-            f'beginning as strip_prefix, here perhaps strip_prefix="{prefix}", so that the rest '
-            f"is relative to {folder}."
+            f'{row.where}: "{name}" lies outside of {folder}: a path of the machine where the list '
+            "was written. Pass its beginning as strip_prefix, perhaps "
+            f'strip_prefix="{_foreign_prefix(name, folder)}".'
         )
     name = os.path.normpath(name)
     parents = folder.relative_to(source).parts
@@ -200,6 +200,15 @@ def clip_name(row: Row, source: Path, folder: Path, strip_prefix: str) -> str:
             name = name[len(above) :]
             break
     return os.path.relpath(lists.inside(folder, name, row.where), folder)
+
+
+def _foreign_prefix(name: str, folder: Path) -> str:
+    """The beginning of a path after which it names something in `folder`, or its parent."""
+    for match in re.finditer(r"[/\\\\]+", name):
+        rest = name[match.end() :]
+        if rest and (folder / rest).exists():
+            return name[: match.end()]
+    return name[: max(name.rfind("/"), name.rfind("\\")) + 1]
 
 
 def merge(
@@ -251,3 +260,29 @@ def contents(folder: Path) -> str:
         return f"there is no {folder} either"
     names = sorted(path.name for path in folder.iterdir())
     return f"{folder} holds {', '.join(names[:10]) or 'nothing'}"
+
+
+def same_word(row: Row, folder: str, classes: Sequence[str]) -> str:
+    """Return the class of a row whose path has a folder named by its class, as `Happy`.
+
+    Args:
+        row: its label counts in the order of `classes`.
+        folder: name of that folder.
+        classes: class names in the order that the list counts in.
+
+    Raises:
+        UserError: the folder is named by no class, or by another than the label's.
+    """
+    label = classes[row.label]
+    if folder.lower() not in classes:
+        raise UserError(
+            f'{row.where}: the folder "{folder}" of "{row.name}" is named by none of the classes '
+            f"{', '.join(classes)}; mend the row or the folder."
+        )
+    if folder.lower() != label:
+        raise UserError(
+            f'{row.where}: the label "{row.written}" is {label} in the order {", ".join(classes)}, '
+            f'but the clip "{row.name}" lies in the folder {folder}; mend the row, or declare how '
+            "the list counts with labels and list_order."
+        )
+    return label

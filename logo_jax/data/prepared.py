@@ -1,27 +1,29 @@
 """Prepared sets: what a data set is once its builder has run."""
 
 import contextlib
-import csv
+import copy
 import functools
 import hashlib
 import importlib
-import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int32
 
 from logo_jax.common.errors import UserError, pick, suggest
 from logo_jax.data.changes import check_source
-from logo_jax.data.entries import PARTS, check_classes
+from logo_jax.data.entries import check_classes
+from logo_jax.data.table import ClipTable
 
 # Name of a data set -> module and class of its builder. Paths, since a builder is only needed, and
 # its imports only paid for, when a set is prepared.
 BUILDERS: dict[str, str] = {
     "dfew": "logo_jax.data.datasets.dfew:Dfew",
+    "ferv39k": "logo_jax.data.datasets.ferv39k:Ferv39k",
+    "afew": "logo_jax.data.datasets.afew:Afew",
+    "mafw": "logo_jax.data.datasets.mafw:Mafw",
     "frame_folders": "logo_jax.data.datasets.frame_folders:FrameFolders",
     "synthetic_faces": "logo_jax.data.datasets.synthetic_faces:SyntheticFaces",
 }
@@ -55,7 +57,7 @@ def load(
     """Open the prepared set of `name` under `data_dir`, preparing it first if need be.
 
     Args:
-        name: data set: dfew, frame_folders, synthetic_faces.
+        name: data set, a name of `BUILDERS`.
         data_dir: folder of all prepared sets.
         source: folder of the set as its authors hand it out; "" uses what is prepared. Where it
             is given, it must be the folder that the set was prepared from, with the same lists and
@@ -78,6 +80,7 @@ def load(
                 f'The data set "{name}" has no option "{option}"; it has '
                 f"{', '.join(known) or 'none'}.{suggest(option, known)}"
             )
+    label_order = options.get("label_order", "")
     config, options = cls.configured(**options)
     options = json.loads(json.dumps(options))  # as they are recorded: lists for tuples
     if "://" in str(data_dir):
@@ -124,7 +127,7 @@ def load(
             prepared.partitions,
             cls.parts_with_all_classes,
         )
-    return prepared
+    return prepared.in_order(cls.label_orders[label_order]) if label_order else prepared
 
 
 def _differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
@@ -132,30 +135,19 @@ def _differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={recorded.get(name)!r} and not {asked.get(name)!r}" for name in names)
 
 
-class PreparedSet:
+class PreparedSet(ClipTable):
     """A prepared set: a table of clips in memory, their encoded frames on disk.
 
     `prepared[row]` reads one clip. Only its folder is pickled, so that worker processes open the
     files themselves.
 
-    Attributes:
+    Attributes, beside those of `ClipTable`:
         folder: where it lies.
-        name: of the data set.
-        config: name of its configuration.
-        classes: class names; the position is the label.
-        clip_ids: name of each clip, in stored order; N of them.
-        labels: class of each clip, int32 [N].
-        num_frames: number of frames of each clip, int32 [N].
-        groups: identity or source of each clip, "" where unknown.
-        partitions: `split` or `fold_1` ... -> the part of each clip, [N].
-        factors: further facts of each clip by name, [N] each.
         options: what the builder was given.
         left_out: a sentence for each clip that was left out.
         remarks: what its builder had to say about the set, such as how its frames were chosen.
         source: folder that it was prepared from, "" where it was drawn by code.
         entries_digest: of the lists that it was prepared from, see `entries.entries_digest`.
-        fingerprint: SHA-256 over table, class names and record sizes: two sets of the same
-            fingerprint give the same batches.
     """
 
     def __init__(self, folder: str | Path):
@@ -180,28 +172,29 @@ class PreparedSet:
             digest = hashlib.sha256(table)  # the table has the size of each record
             digest.update(json.dumps(self.classes).encode())
             self.fingerprint = digest.hexdigest()
-            self._read_table(table)
+            self.read_table(table)
 
-    def _read_table(self, table: bytes) -> None:
-        # Line ends inside quotes are part of a name.
-        rows = list(csv.reader(io.StringIO(table.decode("utf-8"), newline="")))
-        columns = dict(zip(rows[0], zip(*rows[1:], strict=True), strict=True))
-        self.clip_ids = list(columns.pop("clip_id"))
-        self.labels: Int32[np.ndarray, " N"] = np.array(columns.pop("label"), np.int32)
-        self.num_frames: Int32[np.ndarray, " N"] = np.array(columns.pop("num_frames"), np.int32)
-        self.groups = list(columns.pop("group"))
-        columns.pop("bytes")
-        self.factors: dict[str, np.ndarray] = {}
-        self.partitions: dict[str, np.ndarray] = {}
-        for name, values in columns.items():
-            if name.startswith("factor_"):
-                self.factors[name.removeprefix("factor_")] = _typed(values)
-            else:
-                self.partitions[name] = np.array(values)
+    def in_order(self, classes: Sequence[str]) -> "PreparedSet":
+        """The same clips, with the classes counted in the order of `classes`.
 
-    def __len__(self) -> int:
-        """Number of clips."""
-        return len(self.clip_ids)
+        A set of another order has another fingerprint.
+
+        Raises:
+            UserError: these are not the classes of the set.
+        """
+        if sorted(classes) != sorted(self.classes):
+            raise UserError(
+                f"{self.name}/{self.config} has the classes {', '.join(self.classes)}, and not "
+                f"{', '.join(classes)}: only their order can be another."
+            )
+        ordered = copy.copy(self)
+        if tuple(classes) != self.classes:
+            ordered.classes = tuple(classes)
+            places = np.array([ordered.classes.index(name) for name in self.classes], np.int32)
+            ordered.labels = places[self.labels]
+            text = json.dumps([self.fingerprint, ordered.classes])
+            ordered.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        return ordered
 
     def __getitem__(self, row: int | np.integer) -> dict[str, Any]:
         """Read one clip: `frames` (encoded, temporal order), `num_frames`, `clip_id`, `label`.
@@ -211,95 +204,51 @@ class PreparedSet:
         """
         row = range(len(self))[row]
         clip_id = self.clip_ids[row]
-        records, files, ends = self._records
+        parse, records, files, ends = self._records
         with _damage_named(files[np.searchsorted(ends, row, side="right")]):
-            example = records[row]
-            if example["clip_id"].decode() != clip_id:
+            example = parse(records[row]).features.feature
+            if example["clip_id"].bytes_list.value[0].decode() != clip_id:
                 raise ValueError(f"it does not hold the clip {clip_id} that {TABLE} says")
+            # TFDS's own parser would copy every frame, and few are wanted.
+            frames = example["frames"].bytes_list.value
         return {
-            "frames": list(example["frames"]),
-            "num_frames": int(example["num_frames"]),
+            "frames": frames,
+            "num_frames": int(self.num_frames[row]),
             "clip_id": clip_id,
-            "label": int(example["label"]),
+            "label": int(self.labels[row]),
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle everything but the open files."""
-        return {name: value for name, value in vars(self).items() if name != "_records"}
+        """Pickle everything but the open files and what can be computed again."""
+        return {n: v for n, v in vars(self).items() if n not in ("_records", "soft_labels")}
 
     @functools.cached_property
-    def _records(self) -> tuple[Any, list[Path], np.ndarray]:
-        """All records, the files that hold them, and the row after the last one of each file."""
+    def _records(self) -> tuple[Any, Any, list[Path], np.ndarray]:
+        """Parser of records, all records, their files, and the row after the last of each file."""
         import tensorflow_datasets as tfds  # costs seconds; needed only to read frames
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+        from tensorflow_datasets.proto import tf_example_pb2
 
         with _damage_named(self.folder / "features.json"):
             tfds.features.FeatureConnector.from_config(str(self.folder))
         with _damage_named(self.folder / "dataset_info.json"):
             builder = tfds.builder_from_directory(self.folder)
             split = builder.info.splits[SPLIT]
-            records = builder.as_data_source(SPLIT)
+            files = [Path(path) for path in split.filepaths]
+            # The threads that the reader would start for each record cost more than they save.
+            records = ArrayRecordDataSource(
+                split.file_instructions, reader_options={"max_parallelism": "0"}
+            )
         with _damage_named(self.folder / TABLE):
             if split.num_examples != len(self):
                 raise ValueError(f"it has {len(self):,} clips of {split.num_examples:,}")
-        return records, [Path(path) for path in split.filepaths], np.cumsum(split.shard_lengths)
+        ends = np.cumsum(split.shard_lengths)
+        return tf_example_pb2.Example.FromString, records, files, ends
 
     @property
     def mend(self) -> str:
         """What to do about a frame that cannot be decoded."""
         return f"Delete {self.folder} and prepare the set again."
-
-    @property
-    def folds(self) -> tuple[int, ...]:
-        """Numbers of the folds; empty for a set with one split."""
-        names = [name for name in self.partitions if name.startswith("fold_")]
-        return tuple(int(name.removeprefix("fold_")) for name in names)
-
-    def parts(self, fold: int | None = None) -> tuple[str, ...]:
-        """Names of the parts (train, val, test) that have clips.
-
-        Raises:
-            UserError: the set has no such fold, or a fold must be chosen.
-        """
-        present = set(self._partition(fold))
-        return tuple(part for part in PARTS if part in present)
-
-    def rows(self, part: str, fold: int | None = None) -> Int[np.ndarray, " n"]:
-        """Rows of the clips of one part, in stored order.
-
-        Args:
-            part: "train", "val" or "test".
-            fold: number of the fold, for a set that has folds.
-
-        Raises:
-            UserError: the part has no clips, the set has no such fold, or a fold must be chosen.
-        """
-        rows = np.flatnonzero(self._partition(fold) == part)
-        if not len(rows):
-            where = f"{self.name}/{self.config}" + (f", fold {fold}" if fold else "")
-            raise UserError(f'{where} has no part "{part}": it has {", ".join(self.parts(fold))}.')
-        return rows
-
-    def _partition(self, fold: int | None) -> np.ndarray:
-        folds = ", ".join(map(str, self.folds))
-        if fold is None and "split" not in self.partitions:
-            raise UserError(f"{self.name} is split in folds: choose one of {folds}.")
-        column = "split" if fold is None else f"fold_{fold}"
-        if column not in self.partitions:
-            raise UserError(
-                f"{self.name}/{self.config} has no fold {fold}: "
-                + (f"choose one of {folds}." if folds else "it has one split and takes no fold.")
-            )
-        return self.partitions[column]
-
-
-def _typed(values: tuple[str, ...]) -> np.ndarray:
-    """Give a column of text the narrowest type that holds it: int64, float64 or text."""
-    for kind in (np.int64, np.float64):
-        try:
-            return np.array(values).astype(kind)
-        except ValueError:
-            continue
-    return np.array(values)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
 """From a config to the parts of a run: data, model, loss, optimizer."""
 
+import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -16,7 +17,7 @@ from logo_jax.common.errors import UserError
 from logo_jax.common.mesh import check_batch_size, data_mesh, first_host_first, to_devices
 from logo_jax.common.progress import track
 from logo_jax.data.augment import AugmentConfig, to_clips
-from logo_jax.data.pipeline import ClipSource, eval_batches
+from logo_jax.data.pipeline import ClipSource, eval_batches, train_batches
 from logo_jax.data.prepared import PreparedSet, load
 from logo_jax.data.sampling import Sampler, make_samplers
 from logo_jax.data.validation import cut_validation
@@ -34,7 +35,8 @@ from logo_jax.training.step import Prepare, make_eval_step, make_train_step
 class Splits:
     """The prepared set of a run and the rows of its parts; a part without clips is empty.
 
-    `dropped` says how many clips of each part are left out as shorter than `shortest` frames.
+    `dropped` says how many clips of each part are left out as shorter than `shortest` frames,
+    `where` the factors by which the clips were chosen.
     """
 
     prepared: PreparedSet
@@ -43,6 +45,7 @@ class Splits:
     test: np.ndarray
     shortest: int
     dropped: dict[str, int]
+    where: str | None = None
 
     def rows(self, part: str) -> np.ndarray:
         """Rows of "train", "val" or "test".
@@ -55,6 +58,8 @@ class Splits:
             mend = ""
             if self.dropped[part]:
                 mend = f" {self.dropped_sentence()}"
+            elif self.where:
+                mend = f" It may have some without config.data.where={self.where}."
             elif part == "val":
                 mend = " Set config.data.val_fraction to cut one."
             else:
@@ -78,7 +83,8 @@ class Splits:
 
     def __str__(self) -> str:
         counts = f"{len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test clips"
-        return f"{self.prepared.name}/{self.prepared.config}: {counts}"
+        where = f", {self.where}" if self.where else ""
+        return f"{self.prepared.name}/{self.prepared.config}{where}: {counts}"
 
 
 def open_set(config: ConfigDict) -> PreparedSet:
@@ -115,10 +121,14 @@ def open_splits(config: ConfigDict) -> Splits:
         rows["train"], rows["val"] = cut_validation(
             prepared, rows["train"], config.data.val_fraction, config.seed
         )
+    # After the cut, which is then the same for every selection.
+    where = config.data.get("where")  # runs of earlier versions lack it
+    selected = prepared.select(where)
+    rows = {part: found[selected[found]] for part, found in rows.items()}
     shortest = clip_shape(config)[0] if config.data.short == "drop" else 1
     kept = {part: found[prepared.num_frames[found] >= shortest] for part, found in rows.items()}
     dropped = {part: len(found) - len(kept[part]) for part, found in rows.items()}
-    return Splits(prepared, kept["train"], kept["val"], kept["test"], shortest, dropped)
+    return Splits(prepared, kept["train"], kept["val"], kept["test"], shortest, dropped, where)
 
 
 def clip_shape(config: ConfigDict) -> tuple[int, int, int, int]:
@@ -167,6 +177,28 @@ def make_prepare(config: ConfigDict, train: bool) -> Prepare:
         std=tuple(config.input.std),
         train=train,
     )
+
+
+def training_batches(
+    config: ConfigDict, prepared: PreparedSet, rows: np.ndarray, **settings: Any
+) -> Generator[dict[str, np.ndarray], None, None]:
+    """Yield the batches of `pipeline.train_batches`, with `soft_label` float32 [b C] if asked for.
+
+    Raises:
+        UserError: the set was prepared without the votes that make soft labels.
+    """
+    batches = train_batches(prepared, rows, **settings)
+    if not config.loss.soft_labels:
+        return batches
+    return _with_soft_labels(batches, prepared.soft_labels)
+
+
+def _with_soft_labels(
+    batches: Generator[dict[str, np.ndarray], None, None], soft_labels: np.ndarray
+) -> Generator[dict[str, np.ndarray], None, None]:
+    with contextlib.closing(batches):
+        for batch in batches:
+            yield batch | {"soft_label": soft_labels[batch["row"]]}
 
 
 def make_objective(config: ConfigDict, class_counts: np.ndarray) -> Objective:

@@ -29,16 +29,44 @@ def cross_entropy(
     Raises:
         UserError: `label_smoothing` is outside [0, 1).
     """
-    if not 0.0 <= label_smoothing < 1.0:
-        raise UserError(
-            f"label_smoothing is {label_smoothing}, but it is the share of the target that is "
-            "spread over all classes: choose at least 0 and less than 1."
-        )
+    _require_smoothing(label_smoothing)
     log_p = jax.nn.log_softmax(at_least_float32(logits))  # [B C]
     loss = -jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]  # [B]
     if label_smoothing:
         loss = (1.0 - label_smoothing) * loss - label_smoothing * log_p.mean(axis=1)
     return loss
+
+
+def soft_cross_entropy(
+    logits: Float[Array, "B C"],
+    targets: Float[Array, "B C"],
+    label_smoothing: float | int = 0.0,
+) -> Float[Array, " B"]:
+    """Cross entropy against distributions over the classes, such as shares of votes, in nats.
+
+    With a one-hot distribution it is `cross_entropy`; label smoothing mixes the distribution with
+    the uniform one in the same way. The smallest possible loss is the entropy of the target.
+
+    Args:
+        logits: any size up to the limits of float32.
+        targets: each row at least 0 and 1 in sum.
+        label_smoothing: as for `cross_entropy`.
+
+    Raises:
+        UserError: `label_smoothing` is outside [0, 1).
+    """
+    _require_smoothing(label_smoothing)
+    log_p = jax.nn.log_softmax(at_least_float32(logits))  # [B C]
+    mixed = (1.0 - label_smoothing) * targets + label_smoothing / logits.shape[1]
+    return -(mixed * log_p).sum(axis=1)
+
+
+def _require_smoothing(label_smoothing: float | int) -> None:
+    if not 0.0 <= label_smoothing < 1.0:
+        raise UserError(
+            f"label_smoothing is {label_smoothing}, but it is the share of the target that is "
+            "spread over all classes: choose at least 0 and less than 1."
+        )
 
 
 def focal(

@@ -7,7 +7,8 @@ give `Objective` a field of its name with the weight, enter it in `LOSSES`, and 
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,20 @@ CLASSIFIERS = ("cross_entropy", "focal")
 LOSSES = (*CLASSIFIERS, "compact_regularizer", "center_loss", "ec_stfl")
 
 LossState = dict[str, Any]
+
+
+class Targets(NamedTuple):
+    """What a batch's clips are: one class each, and a distribution over all classes."""
+
+    labels: Int[Array, " B"]
+    soft_labels: Float[Array, "B C"]
+
+
+def targets_of(batch: Mapping[str, Any]) -> Any:
+    """What an `Objective` takes of a batch: its labels, and its soft labels if it has any."""
+    if "soft_label" in batch:
+        return Targets(batch["label"], batch["soft_label"])
+    return batch["label"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +63,8 @@ class Objective:
         center_rate: how fast the centres of the center loss move.
         class_weights: "none", "inverse" or "effective", the last with `class_weight_beta`.
         logit_adjustment: tau, the factor of the log prior added to the logits; 0 = off.
+        soft_labels: cross entropy is against the batch's soft labels, such as shares of votes; all
+            other losses, and the class weights, take the label.
 
     Raises:
         UserError: a weight or an option that no training can use.
@@ -66,6 +83,7 @@ class Objective:
     class_weights: str = "none"
     class_weight_beta: float | int = 0.999
     logit_adjustment: float | int = 0.0
+    soft_labels: bool = False
 
     def __post_init__(self) -> None:
         for name in LOSSES:
@@ -80,7 +98,13 @@ class Objective:
             logits=jax.ShapeDtypeStruct((1, len(self.class_counts)), jnp.float32),
             features=jax.ShapeDtypeStruct((1, 1), jnp.float32),
         )
-        labels = jax.ShapeDtypeStruct((1,), jnp.int32)
+        labels: Any = jax.ShapeDtypeStruct((1,), jnp.int32)
+        if self.soft_labels:
+            if not self.cross_entropy:
+                raise UserError(
+                    "soft_labels is for cross entropy: give cross_entropy a weight above 0."
+                )
+            labels = Targets(labels, out.logits)
         jax.eval_shape(lambda out, labels: self(out, labels, self.init_state(out)), out, labels)
 
     def init_state(self, out: Output) -> LossState:
@@ -95,9 +119,16 @@ class Objective:
         return {"center_loss": {"centers": jnp.zeros(shape, dtype)}}
 
     def __call__(
-        self, out: Output, labels: Int[Array, " B"], state: LossState
+        self, out: Output, targets: Int[Array, " B"] | Targets, state: LossState
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]], LossState]:
-        """Return the loss, its parts by name without their weights, and the new state."""
+        """Return the loss, its parts by name without their weights, and the new state.
+
+        Args:
+            out: of the model.
+            targets: the labels; with soft labels beside them where `soft_labels` is set.
+            state: of the losses.
+        """
+        labels, soft = targets if isinstance(targets, Targets) else (targets, None)
         parts: dict[str, Array] = {}
         new_state: LossState = {}
         logits = at_least_float32(out.logits)
@@ -107,7 +138,12 @@ class Objective:
         else:
             adjusted = logits
         if self.cross_entropy:
-            each = losses.cross_entropy(adjusted, labels, self.label_smoothing)
+            if self.soft_labels:
+                if soft is None:
+                    raise ValueError("The batch has no soft labels.")
+                each = losses.soft_cross_entropy(adjusted, soft, self.label_smoothing)
+            else:
+                each = losses.cross_entropy(adjusted, labels, self.label_smoothing)
             parts["cross_entropy"] = self._weighted_mean(each, labels)
         if self.focal:
             each = losses.focal(adjusted, labels, self.focal_gamma)

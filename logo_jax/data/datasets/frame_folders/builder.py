@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from logo_jax.common.errors import UserError, suggest
-from logo_jax.data import lists
+from logo_jax.common.errors import UserError, pick, suggest
+from logo_jax.data import dialects, lists
 from logo_jax.data.builder import ClipBuilder
+from logo_jax.data.datasets.folders import inner_folders
 from logo_jax.data.entries import PARTS, ClipEntry
-from logo_jax.data.frames import SUFFIXES, count_declared, natural_key, read_declared
+from logo_jax.data.frames import count_declared, read_declared
 
 CLASS_FILE = "classes.txt"
+# Dialect -> suffix of train.txt, val.txt and test.txt.
+SUFFIXES = {"former_dfer": ".txt", "videomae": ".txt", "csv": ".csv"}
 
 
 class FrameFolders(ClipBuilder):
@@ -27,15 +30,35 @@ class FrameFolders(ClipBuilder):
     )
 
     @classmethod
-    def configure(cls, set_name: str = "default") -> tuple[str, dict[str, Any]]:
-        """Name the set.
+    def configure(
+        cls,
+        set_name: str = "default",
+        lists: str = "former_dfer",
+        labels: str = "",
+        strip_prefix: str = "",
+        allow_frame_counts: bool = False,
+    ) -> tuple[str, dict[str, Any]]:
+        """Name the set, and say how its lists are written where it has any.
 
         Args:
             set_name: tells sets apart that are prepared into one `data_dir`.
+            lists: dialect of train.txt, val.txt and test.txt: "former_dfer" or "videomae"; with
+                "csv" they are train.csv and so on.
+            labels: "zero_based", "one_based" or "words" (names in classes.txt).
+            strip_prefix: beginning of the clips' names in the lists that is no part of the source.
+            allow_frame_counts: accept clips of another number of frames than is declared.
         """
         if not set_name or set_name.startswith(".") or set(set_name) & set("/\\:\n\r\t"):
             raise UserError(f'set_name "{set_name}" cannot be the name of a folder.')
-        return set_name, {"set_name": set_name}
+        labels = labels or pick(dialects.COMMON, lists, "dialect of lists").labels
+        pick(dialects.LABELS, labels, "way to write labels")
+        return set_name, {
+            "set_name": set_name,
+            "lists": lists,
+            "labels": labels,
+            "strip_prefix": strip_prefix,
+            "allow_frame_counts": allow_frame_counts,
+        }
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -47,7 +70,7 @@ class FrameFolders(ClipBuilder):
         root = self.source
         if self._lists or (root / CLASS_FILE).exists():
             return lists.read_class_names(root / CLASS_FILE)
-        names = sorted({folder.name for split in self._splits for folder in _folders(split)})
+        names = sorted({folder.name for split in self._splits for folder in inner_folders(split)})
         if len(names) < 2:
             found = f'only "{names[0]}"' if names else "none"
             raise UserError(
@@ -57,7 +80,7 @@ class FrameFolders(ClipBuilder):
 
     def entries(self) -> list[ClipEntry]:
         """List the clips: by split, class and name, or in the order of the lists."""
-        return self._from_lists() if self._lists else self._from_folders()
+        return self._from_lists() if self._lists else self._frominner_folders()
 
     def remarks(self, entries: Sequence[ClipEntry]) -> list[str]:
         """Say where the clips were taken from, and how many are in each split."""
@@ -68,12 +91,19 @@ class FrameFolders(ClipBuilder):
 
     @functools.cached_property
     def _lists(self) -> list[Path]:
-        paths = [self.source / f"{part}.txt" for part in PARTS]
-        return [path for path in paths if path.exists()]
+        suffix = SUFFIXES[self.options["lists"]]
+        paths = [self.source / f"{part}{suffix}" for part in PARTS]
+        found = [path for path in paths if path.exists()]
+        if not found and self.options["lists"] != "former_dfer":
+            raise UserError(
+                f"There is no list {', '.join(path.name for path in paths)} of the dialect "
+                f'"{self.options["lists"]}" in {self.source}.'
+            )
+        return found
 
     @functools.cached_property
     def _splits(self) -> list[Path]:
-        folders = _folders(self.source)
+        folders = inner_folders(self.source)
         for folder in folders:
             if folder.name not in PARTS:
                 raise UserError(
@@ -84,16 +114,16 @@ class FrameFolders(ClipBuilder):
             raise UserError(f"{self.source}: no clips were found. {self.how_to_get}")
         return sorted(folders, key=lambda folder: PARTS.index(folder.name))
 
-    def _from_folders(self) -> list[ClipEntry]:
+    def _frominner_folders(self) -> list[ClipEntry]:
         entries = []
         for split in self._splits:
-            for folder in _folders(split):
+            for folder in inner_folders(split):
                 if folder.name not in self.classes:
                     raise UserError(
                         f'{folder}: the class "{folder.name}" is not in {CLASS_FILE}.'
                         f"{suggest(folder.name, self.classes)}"
                     )
-                for clip in _folders(folder):
+                for clip in inner_folders(folder):
                     name = clip.relative_to(self.source).as_posix()
                     entries.append(self._entry(name, str(clip), None, folder.name, split.name))
         return entries
@@ -101,14 +131,18 @@ class FrameFolders(ClipBuilder):
     def _from_lists(self) -> list[ClipEntry]:
         entries = []
         rows: list[lists.Row] = []
+        prefix = self.options["strip_prefix"]
+        dialect = dialects.COMMON[self.options["lists"]]
         for path in self._lists:
-            new = lists.read_frame_list(path, len(self.classes))
+            new = dialects.read(path, dialect, self.options, self.classes)
             rows += new
             for row in new:
-                folder = lists.inside(self.source, row.name, row.where)
-                name = os.path.relpath(folder, self.source)  # one clip, however it is written
+                # One clip, however it is written.
+                name = dialects.clip_name(row, self.source, self.source, prefix)
+                declared = None if self.options["allow_frame_counts"] else row.num_frames
+                folder = os.path.join(self.source, name)
                 label = self.classes[row.label]
-                entries.append(self._entry(name, folder, row.num_frames, label, path.stem))
+                entries.append(self._entry(name, folder, declared, label, path.stem))
         lists.refuse_repeated(rows)  # across train, val and test
         return entries
 
@@ -121,15 +155,3 @@ class FrameFolders(ClipBuilder):
             payload=(folder, num_frames),
             partitions={"split": part},
         )
-
-
-def _folders(parent: Path) -> list[Path]:
-    """List the folders in `parent` in natural order; images beside them are a mistake."""
-    inner = [path for path in parent.iterdir() if not path.name.startswith(".")]
-    images = sorted(path.name for path in inner if path.suffix.lower() in SUFFIXES)
-    if images:
-        raise UserError(
-            f"{parent}: {images[0]} should be in a folder of its clip, "
-            "<split>/<class>/<clip>/<frame>."
-        )
-    return sorted((path for path in inner if path.is_dir()), key=natural_key)

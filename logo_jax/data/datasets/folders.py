@@ -1,0 +1,37 @@
+"""Folders of folders: split, class, clip."""
+
+import os
+from pathlib import Path
+
+from logo_jax.common.errors import UserError
+from logo_jax.data.frames import SUFFIXES, natural_key
+
+
+def inner_folders(parent: Path) -> list[Path]:
+    """List the folders in `parent` in natural order; those that start with a dot are passed over.
+
+    Raises:
+        UserError: images lie beside them, which is a mistake, or a link leads nowhere or to a
+            folder that holds it.
+    """
+    inner = [path for path in parent.iterdir() if not path.name.startswith(".")]
+    images = sorted(path.name for path in inner if path.suffix.lower() in SUFFIXES)
+    if images:
+        raise UserError(
+            f"{parent}: {images[0]} should be in a folder of its clip, "
+            "<split>/<class>/<clip>/<frame>."
+        )
+    for path in inner:
+        if path.is_symlink():
+            _refuse_loop(path)
+    return sorted((path for path in inner if path.is_dir()), key=natural_key)
+
+
+def _refuse_loop(link: Path) -> None:
+    try:
+        target = os.path.realpath(link, strict=True)
+    except OSError as error:
+        raise UserError(f"The link {link} leads nowhere ({error.strerror}): remove it.") from error
+    here = os.path.realpath(link.parent)
+    if os.path.commonpath([target, here]) == target:
+        raise UserError(f"The link {link} leads to {target}, which holds it: remove it.")

@@ -1,0 +1,175 @@
+"""The builder of MAFW: single-labelled clips, 11 expressions, five folds.
+
+Known: 10,045 clips, of which 9,172 have a single label; five folds; lines `03747.mp4 anger`. Known
+from the code of others who use the set, and not from a copy of it: the lists lie in
+`Train & Test Set/single/no_caption/set_<fold>/{train,test}.txt`, the videos in `data/clips`.
+Assumed: the frames of each clip in `data/frames/<number>`, as those others cut them; the set's own
+come in archives whose layout was not seen. So all these paths are options.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from logo_jax.common.errors import UserError, pick
+from logo_jax.data import dialects, lists, official, videos
+from logo_jax.data.builder import ClipBuilder
+from logo_jax.data.datasets import facts
+from logo_jax.data.dialects import Dialect
+from logo_jax.data.entries import ClipEntry
+from logo_jax.data.faces import FaceDetector
+
+FOLDS = (1, 2, 3, 4, 5)
+_LISTS = "Train & Test Set/single/no_caption/set_{fold}/"
+DIALECTS = dialects.COMMON | {
+    "official": Dialect("plain", "words", f"{_LISTS}train.txt", f"{_LISTS}test.txt"),
+}
+
+
+class Mafw(ClipBuilder):
+    """MAFW, single-labelled: 9,172 clips, 11 expressions, 5 folds."""
+
+    make_frames = staticmethod(videos.read_clip)
+    count_frames = staticmethod(videos.count_clip)
+    parts_with_all_classes = ("train", "test")
+    label_orders: ClassVar = facts.MAFW.label_orders
+    how_to_get = (
+        "MAFW is handed out by its authors to those who sign their agreement "
+        "(https://mafw-database.github.io/MAFW); put the frames of each clip into "
+        '<source>/data/frames/<number> and the lists into "<source>/Train & Test Set", or name '
+        "their places with frame_folder, train_list and test_list (docs/data.md)."
+    )
+
+    @classmethod
+    def configure(
+        cls,
+        label_order: str = "mafw",
+        frame_folder: str = "data/frames",
+        folds: Sequence[int] = FOLDS,
+        lists: str = "official",
+        train_list: str = "",
+        test_list: str = "",
+        labels: str = "",
+        list_order: str = "",
+        strip_prefix: str = "",
+        as_videos: bool = False,
+        face_detector: str = "",
+        allow_unofficial: bool = False,
+        allow_frame_counts: bool = False,
+    ) -> tuple[str, dict[str, Any]]:
+        """Choose the order of the labels, the frames, and how the lists are written.
+
+        Args:
+            label_order: "mafw" (anger disgust fear happiness neutral sadness ...), "neutral_last"
+                or "dfew" (happiness sadness neutral anger ...); the stored set is one, the order
+                is applied where it is loaded.
+            frame_folder: folder of the clips, relative to the source.
+            folds: which of the five folds to read.
+            lists: "official", "former_dfer", "videomae" or "csv", see `dialects`.
+            train_list, test_list: paths of other lists, with `{fold}`.
+            labels: "one_based", "zero_based" or "words", where it is not the dialect's own.
+            list_order: the order that numbers in the lists count in, of the same three.
+            strip_prefix: beginning of the clips' names in the lists that is no part of the source.
+            as_videos: the clips in `frame_folder` are videos, such as those of "data/clips".
+            face_detector: weights of YuNet, to cut the faces out of videos.
+            allow_unofficial: accept lists that contradict the official counts.
+            allow_frame_counts: accept clips of another number of frames than is declared.
+        """
+        pick(cls.label_orders, label_order, "order of labels")
+        chosen = sorted(set(folds))
+        if not chosen or not set(chosen) <= set(FOLDS):
+            raise UserError(f"The folds of MAFW are 1 to 5, not {', '.join(map(str, folds))}.")
+        if face_detector and not as_videos:
+            raise UserError(
+                "face_detector cuts faces out of videos: set as_videos=True, or leave it out."
+            )
+        options = dialects.check(
+            DIALECTS,
+            cls.label_orders,
+            lists=lists,
+            train_list=train_list,
+            test_list=test_list,
+            labels=labels,
+            list_order=list_order,
+            strip_prefix=strip_prefix,
+            as_videos=as_videos,
+            face_detector=face_detector,
+            allow_unofficial=allow_unofficial,
+            allow_frame_counts=allow_frame_counts,
+        )
+        name = frame_folder.strip("/").replace("/", "_")
+        if not name or ".." in Path(frame_folder).parts or Path(frame_folder).is_absolute():
+            raise UserError(f'frame_folder="{frame_folder}": name a folder inside of the source.')
+        if chosen != list(FOLDS):
+            name += "_folds_" + "_".join(map(str, chosen))
+        name += ("" if lists == "official" else f"_{lists}") + ("_faces" if face_detector else "")
+        return name, {"frame_folder": frame_folder, "folds": chosen, **options}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """In the order in which the labels are stored."""
+        return facts.MAFW.classes
+
+    def entries(self) -> list[ClipEntry]:
+        """Read the lists of all folds; clips in the order of their numbers."""
+        folder = self.source / self.options["frame_folder"]
+        if not folder.is_dir():
+            raise UserError(
+                f"There is no folder {folder}; {dialects.contents(folder.parent)}. "
+                f"{self.how_to_get}"
+            )
+        if self.options["face_detector"]:
+            FaceDetector(self.options["face_detector"])  # a wrong file is said once, and now
+        tables = (
+            (f"fold_{fold}", part, self._rows(path, folder))
+            for fold in self.options["folds"]
+            for part, path in dialects.paths(self.options, self.source, fold).items()
+        )
+        listed = dialects.merge([f"fold_{fold}" for fold in self.options["folds"]], tables)
+        entries = [
+            ClipEntry(
+                clip_id=name,
+                label=listed[name].row.label,
+                payload=self._payload(folder, name, listed[name].row),
+                partitions=listed[name].partitions,
+            )
+            for name in sorted(listed, key=int)
+        ]
+        allow = self.options["allow_unofficial"]
+        official.require_official(facts.MAFW, self.source, entries, allow)
+        return entries
+
+    def remarks(self, entries: Sequence[ClipEntry]) -> list[str]:
+        """Say how the folds compare with the counts that are known."""
+        found = official.count_remarks(facts.MAFW, entries)
+        if self.options["as_videos"] and not self.options["face_detector"]:
+            found.append(
+                "THESE ARE WHOLE FRAMES OF VIDEOS AND NO FACE CROPS: set face_detector to cut the "
+                "faces out."
+            )
+        return found
+
+    def _rows(self, path: Path, folder: Path) -> list[lists.Row]:
+        """Read one list; names become the number as written, without `.mp4`."""
+        order = self.label_orders[self.options["list_order"] or "mafw"]
+        rows = []
+        for row in dialects.read(path, DIALECTS[self.options["lists"]], self.options, order):
+            name = dialects.clip_name(row, self.source, folder, self.options["strip_prefix"])
+            name = name.removesuffix(".mp4")
+            if not lists.is_number(name):
+                raise UserError(
+                    f'{row.where}: the clip "{row.name}" is no number, as in 03747.mp4, of a clip '
+                    f"in {folder}; mend the row."
+                )
+            label = self.classes.index(order[row.label])
+            rows.append(dataclasses.replace(row, name=f"{int(name):05d}", label=label))
+        return rows
+
+    def _payload(
+        self, folder: Path, name: str, row: lists.Row
+    ) -> videos.Video | tuple[str, int | None]:
+        allow = self.options["allow_frame_counts"]
+        if self.options["as_videos"]:
+            return videos.Video(str(folder / f"{name}.mp4"), self.options["face_detector"], allow)
+        return str(folder / name), None if allow else row.num_frames
