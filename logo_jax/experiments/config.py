@@ -11,6 +11,7 @@ from typing import Any
 import absl.logging
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from logo_jax.common.errors import UserError, pick
@@ -21,6 +22,7 @@ from logo_jax.data.sampling import make_samplers
 from logo_jax.data.views import spatial_views
 from logo_jax.experiments import parts
 from logo_jax.experiments.transfer import parse_class_map
+from logo_jax.training import ema
 from logo_jax.training.checkpoint import newest, read_meta
 from logo_jax.training.state import init_variables
 
@@ -32,6 +34,7 @@ SELECTIONS = {"last": None, "best_on_val": "val", "best_on_test": "test"}
 FREE_FIELDS = (
     "log_every",
     "checkpoint_every",
+    "skip_nonfinite",  # a run that stopped at such a step can go on
     "data.data_dir",
     "data.source",
     "data.num_workers",
@@ -89,6 +92,7 @@ def check(config: ConfigDict) -> None:
     for field in (
         "num_epochs",
         "batch_size",
+        "accumulate",
         "log_every",
         "checkpoint_every",
         "select_every_epochs",
@@ -136,9 +140,13 @@ def check(config: ConfigDict) -> None:
     # What follows checks its fields when it is made; the numbers of classes and clips are not
     # known yet.
     AugmentConfig(**config.augment.to_dict())
-    parts.make_objective(config, np.ones(2, np.int64))
-    parts.optimizer_of(config, num_clips=10**6)
+    objective = parts.make_objective(config, np.ones(2, np.int64))
+    tx, rate = parts.optimizer_of(config, num_clips=10**6)
     model = parts.build_model(config, num_classes=2)
+    ema.check_decay(config.ema_decay)
+    ema.judged(config.judged_parameters, config.ema_decay)
+    one = Mesh(np.array(jax.devices()[:1]), ("data",))  # a run may be judged on other devices
+    parts.train_step_of(config, model, tx, objective, rate, one)
     jax.eval_shape(lambda: init_variables(model, parts.clip_shape(config), seed=0))
 
 

@@ -14,18 +14,17 @@ from ml_collections import ConfigDict
 from logo_jax.common.errors import UserError
 from logo_jax.common.files import make_folder
 from logo_jax.common.mesh import check_batch_size, replicated
-from logo_jax.data.pipeline import train_batches
 from logo_jax.evaluation import metrics
 from logo_jax.experiments import config as configs
 from logo_jax.experiments import parts
 from logo_jax.experiments.evaluate import selection_sentence, write_results
 from logo_jax.experiments.transfer import start_from
-from logo_jax.training import loop
+from logo_jax.training import ema, loop
 from logo_jax.training.checkpoint import Checkpoints, find_checkpoint, load_variables, newest
+from logo_jax.training.damage import set_aside_damaged
 from logo_jax.training.log import TrainingLog
 from logo_jax.training.signals import Stopped
 from logo_jax.training.state import TrainState, create_state, init_variables
-from logo_jax.training.step import make_train_step
 
 
 def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
@@ -49,6 +48,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
 
 def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    set_aside_damaged(workdir)
     configs.compare(config, workdir)
     checkpoints = Checkpoints(workdir)
     resuming = checkpoints.latest_step() is not None
@@ -73,12 +73,17 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     labels = prepared.labels[train_rows]
     objective = parts.make_objective(config, np.bincount(labels, minlength=len(prepared.classes)))
     loss_state = parts.init_loss_state(objective, model, config, variables)
-    state = create_state(variables, tx, config.seed, mesh, loss_state)
+    step = parts.train_step_of(config, model, tx, objective, learning_rate, mesh)
+    judged_parameters = ema.judged(config.judged_parameters, config.ema_decay)
+    state = create_state(
+        variables, tx, config.seed, mesh, loss_state, keep_ema=config.ema_decay > 0
+    )
     meta = {
         "config": configs.plain(config),
         "classes": list(prepared.classes),
         "fingerprint": prepared.fingerprint,
         "train_clips": len(train_rows),
+        "parameters": judged_parameters,
     }
     if resuming:
         state, saved = checkpoints.restore(state)
@@ -96,6 +101,8 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     def evaluate(current: TrainState) -> dict[str, float]:
         rows = selection_rows
         variables = {"params": current.params, "batch_stats": current.batch_stats}
+        if judged_parameters == "ema":
+            variables = current.ema
         found = judge.probabilities(variables, prepared, rows, one_view=True).argmax(-1)
         confusion = metrics.confusion_matrix(prepared.labels[rows], found, len(prepared.classes))
         return {"war": metrics.war(confusion), "uar": metrics.uar(confusion)}
@@ -106,15 +113,9 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     try:
         loop.fit(
             state,
-            make_train_step(
-                model,
-                tx,
-                objective,
-                parts.make_prepare(config, train=True),
-                learning_rate,
-                mesh,
-            ),
-            train_batches(
+            step,
+            parts.training_batches(
+                config,
                 prepared,
                 train_rows,
                 batch_size=config.batch_size,
@@ -144,6 +145,8 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
             meta=meta,
             evaluate=evaluate if selection_part else None,
             selection_metric=config.selection_metric,
+            clip_ids=prepared.clip_ids,
+            skip_nonfinite=config.skip_nonfinite,
         )
     finally:
         log.close()
@@ -227,6 +230,17 @@ def _describe(
         f"{total_steps} steps of {config.batch_size} clips; input scaled by mean "
         f"{tuple(config.input.mean)} and std {tuple(config.input.std)}\n"
         f"selection: {sentence}\n"
+        f"{_step_sentence(config)}\n"
         f"workdir: {workdir}",
         flush=True,
     )
+
+
+def _step_sentence(config: ConfigDict) -> str:
+    """What a step does, and which parameters are judged."""
+    fields = config.optimizer
+    form = "no ascent" if fields.rho == 0 and fields.sharpness != "mesa" else fields.sharpness
+    micro = f", in {config.accumulate} micro-batches" if config.accumulate > 1 else ""
+    judged = ema.judged(config.judged_parameters, config.ema_decay)
+    average = f"; moving average with decay {config.ema_decay}" if config.ema_decay else ""
+    return f"step: {fields.base}, {form}{micro}{average}; judged parameters: {judged}"

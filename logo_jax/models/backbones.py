@@ -35,12 +35,15 @@ class ResNet18(nn.Module):
         width: channels of the first stage; 64 is ResNet-18.
         dtype: type of the computation; batch statistics are float32 at least.
         freeze_bn: normalize with the running statistics in training too, and leave them alone.
+        remat: keep only the inputs of the stem and of each block for the backward pass, and compute
+            the rest again there.
     """
 
     stage: int = 4
     width: int = 64
     dtype: jnp.dtype = jnp.dtype(jnp.float32)
     freeze_bn: bool = False
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -63,15 +66,19 @@ class ResNet18(nn.Module):
             epsilon=1e-5,
             dtype=self.dtype,
         )
-        x = images.astype(self.dtype)
-        x = conv(self.width, 7, 2, self.dtype, "conv1")(x)
-        x = nn.relu(norm(name="bn1")(x))
-        x = max_pool(max_pool(x, axis=1), axis=2)
+
+        def stem(module: nn.Module, x: Array) -> Array:
+            x = conv(self.width, 7, 2, self.dtype, "conv1")(x)
+            x = nn.relu(norm(name="bn1")(x))
+            return max_pool(max_pool(x, axis=1), axis=2)
+
+        x = (nn.remat(stem) if self.remat else stem)(self, images.astype(self.dtype))
+        make_block = nn.remat(BasicBlock) if self.remat else BasicBlock
         for stage in range(1, self.stage + 1):
             for index in range(BLOCKS_PER_STAGE):
                 stride = 2 if stage > 1 and index == 0 else 1
                 channels = self.width * 2 ** (stage - 1)
-                x = BasicBlock(channels, stride, norm, self.dtype, name=f"layer{stage}_{index}")(x)
+                x = make_block(channels, stride, norm, self.dtype, name=f"layer{stage}_{index}")(x)
             if stage == 3 and between is not None:
                 x = between(x)
         return x

@@ -29,7 +29,7 @@ from logo_jax.models.attention import IMPLEMENTATIONS, by
 from logo_jax.models.backbones import BACKBONES, PatchEmbedding
 from logo_jax.models.blocks import FRAME_CLASS_TOKENS, SCHEMES, Block
 from logo_jax.models.contract import Output, at_least_float32, check_clips, compute_dtype
-from logo_jax.models.layers import AttentionOptions, LayerNorm, Linear
+from logo_jax.models.layers import AttentionOptions, LayerNorm, Linear, Tokens
 from logo_jax.models.windowed import POOLS
 
 normal = nn.initializers.normal(0.02)
@@ -63,6 +63,7 @@ class LogoFormer(nn.Module):
     global_out_proj: bool = False  # an output projection in the global attention
     dropout: float = 0.0
     drop_path: float = 0.0
+    remat: bool = False  # compute activations of blocks and ResNet again in the backward pass
     freeze_bn: bool = False  # batch norm uses its running statistics in training too
     dtype: str = "float32"  # or "bfloat16": type of the computation, not of the parameters
 
@@ -105,7 +106,11 @@ class LogoFormer(nn.Module):
         for index in range(self.num_blocks):
             options = self.block_options(index, dtype)
             block = Block(self.attention, self.mlp_dim, options, name=f"block_{index}")
-            grid, cls = block(grid, cls, train=train)
+
+            def refine(block: Block, grid: Array, cls: Array) -> Tokens:
+                return block(grid, cls, train=train)
+
+            grid, cls = (nn.remat(refine) if self.remat else refine)(block, grid, cls)
 
         # Equation 10: the head reads the class token (of the schemes with one a frame: their mean).
         features = cls.mean(axis=1)
@@ -123,7 +128,7 @@ class LogoFormer(nn.Module):
             embed = PatchEmbedding(self.dim, self.patch_size, self.tubelet, dtype, name="backbone")
             return embed(clips)
         backbone = pick(BACKBONES, self.backbone, "backbone")(
-            self.stage, self.width, dtype, self.freeze_bn, name="backbone"
+            self.stage, self.width, dtype, self.freeze_bn, self.remat, name="backbone"
         )
         maps = backbone(clips.reshape(-1, *clips.shape[2:]), train=train)
         x = Linear(self.dim, dtype=dtype, name="projection")(maps)

@@ -1,12 +1,14 @@
 """Checkpoints: the newest two and the best one of a run, each whole or absent.
 
-    <workdir>/checkpoints/last/<step>/{variables,progress,meta}
-    <workdir>/checkpoints/best/<step>/{variables,progress,meta}     only where a selection asks
+    <workdir>/checkpoints/last/<step>/{variables,ema,progress,meta}
+    <workdir>/checkpoints/best/<step>/{variables,ema,progress,meta}   only where a selection asks
+    <workdir>/checkpoints/damaged/<step>                              set aside, never read
 
-`variables` are parameters and batch statistics, all that evaluation needs. `progress` is the rest
-of the train state. `meta` is JSON: step, config, class names, fingerprint of the data. The
-position in the data is the step: the input is a function of (seed, step) alone, so a run may
-resume with another number of input workers.
+`variables` are parameters and batch statistics, all that evaluation needs; `ema` is their moving
+average, where the run keeps one. `progress` is the rest of the train state. `meta` is JSON: step,
+config, class names, fingerprint of the data, which parameters are judged, and checksums of the
+other items and of itself. The position in the data is the step: the input is a function of
+(seed, step) alone, so a run may resume with another number of input workers.
 """
 
 import os
@@ -17,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from logo_jax.common.errors import UserError
+from logo_jax.training.damage import damage, read_arrays, write_checksums
 from logo_jax.training.state import TrainState
 
 METADATA_BYTES = 2**20  # what a checkpoint takes beside its arrays, generously
@@ -71,7 +73,8 @@ class Checkpoints:
         """
         folder = self._last.directory / str(self._last.latest_step())
         items = {name: _restore(folder, name, item) for name, item in _split(state).items()}
-        state = state.replace(**items["variables"], **items["progress"])
+        average = {"ema": items["ema"]} if "ema" in items else {}
+        state = state.replace(**items["variables"], **items["progress"], **average)
         return state, read_meta(Path(folder))
 
     def close(self) -> None:
@@ -113,7 +116,7 @@ def read_meta(checkpoint: Path) -> dict:
     Raises:
         UserError: the checkpoint is damaged.
     """
-    with _damage(checkpoint), ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+    with _readable(checkpoint, "meta"), _json_reader() as checkpointer:
         meta = checkpointer.restore(checkpoint / "meta")
         lost = {"step", "config", "classes", "fingerprint", "train_clips"} - set(meta)
         if lost:
@@ -122,7 +125,9 @@ def read_meta(checkpoint: Path) -> dict:
 
 
 def load_variables(checkpoint: Path, like: dict | None = None) -> dict:
-    """Return the variables {"params", "batch_stats"} of the checkpoint step in `checkpoint`.
+    """Return the variables {"params", "batch_stats"} to be judged, of the step in `checkpoint`.
+
+    They are those of the moving average where the run is judged by it (`parameters` of the meta).
 
     Args:
         like: variables (or their shapes) of the model that will take them, which the checkpoint
@@ -131,13 +136,11 @@ def load_variables(checkpoint: Path, like: dict | None = None) -> dict:
     Raises:
         UserError: the checkpoint holds another model, or is damaged.
     """
+    item = "ema" if read_meta(checkpoint).get("parameters") == "ema" else "variables"
     if like is not None:
-        return _restore(checkpoint, "variables", like)
-    with _damage(checkpoint), ocp.PyTreeCheckpointer() as checkpointer:
-        as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
-        tree = _saved_tree(checkpointer, checkpoint / "variables")
-        args = ocp.args.PyTreeRestore(restore_args=jax.tree.map(lambda _: as_numpy, tree))
-        return checkpointer.restore(checkpoint / "variables", args=args)
+        return _restore(checkpoint, item, like)
+    with _readable(checkpoint, item):
+        return read_arrays(checkpoint / item)
 
 
 def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
@@ -145,7 +148,7 @@ def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
     # wait for a thread. LatestN deletes an older checkpoint only after the newer one is complete.
     return ocp.CheckpointManager(
         folder,
-        item_names=("variables", "progress", "meta"),
+        item_names=("variables", "ema", "progress", "meta"),
         options=ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.LatestN(keep),
             enable_async_checkpointing=False,
@@ -156,6 +159,7 @@ def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
 def _split(state: TrainState) -> dict[str, dict[str, Any]]:
     return {
         "variables": {"params": state.params, "batch_stats": state.batch_stats},
+        **({"ema": state.ema} if state.ema else {}),
         "progress": {
             "step": state.step,
             "opt_state": state.opt_state,
@@ -174,6 +178,7 @@ def _save(manager: ocp.CheckpointManager, state: TrainState, meta: dict) -> None
     try:
         manager.save(step, args=ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta)))
         manager.wait_until_finished()
+        write_checksums(Path(manager.directory) / str(step))
     except (OSError, ValueError) as error:
         # Tensorstore reports a full disk as ValueError.
         reason = str(error).rsplit(": ", 1)[-1]  # its first words name each file on the way
@@ -211,7 +216,7 @@ def _is_key(leaf: Any) -> bool:
 def _restore(checkpoint: Any, name: str, like: Any) -> Any:
     """Restore one item of a checkpoint step in the form of `like`, which its tensors must fit."""
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    with _damage(checkpoint), ocp.StandardCheckpointer() as checkpointer:
+    with _readable(checkpoint, name), ocp.StandardCheckpointer() as checkpointer:
         saved = _shapes(_saved_tree(checkpointer, checkpoint / name))
         # As the file has it: named tuples are dictionaries there.
         wanted = _shapes(abstract)
@@ -238,13 +243,22 @@ def _saved_tree(checkpointer: ocp.Checkpointer, item: Any) -> Any:
     return metadata.tree
 
 
+def _json_reader() -> ocp.Checkpointer:
+    return ocp.Checkpointer(ocp.JsonCheckpointHandler())
+
+
 @contextmanager
-def _damage(checkpoint: Any) -> Iterator[None]:
-    """Say in one sentence that what was saved cannot be read."""
+def _readable(checkpoint: Any, item: str) -> Iterator[None]:
+    """Say in one sentence that an item of what was saved cannot be read, or is not what it was."""
     try:
+        problem = damage(Path(checkpoint), item)
+        if problem:
+            raise ValueError(problem)
         yield
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).split(" [", 1)[0].splitlines()[0]  # Tensorstore appends its settings
+    except UserError:
+        raise
+    except Exception as error:  # of many kinds; Tensorstore appends its settings
+        reason = (str(error) or type(error).__name__).split(" [", 1)[0].splitlines()[0]
         raise UserError(
             f"The checkpoint {checkpoint} is damaged ({reason}): delete this folder, and the run "
             "goes on from the checkpoint before it, if there is one."

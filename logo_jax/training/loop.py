@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 import jax
 import numpy as np
@@ -29,6 +29,16 @@ class Schedule:
     evaluate_every: int  # 0: never
 
 
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """A step that the devices may still work on, and the clips of this host in it."""
+
+    step: int
+    metrics: Metrics
+    clips: int
+    rows: np.ndarray | None
+
+
 def fit(
     state: TrainState,
     train_step: Callable[[TrainState, dict], tuple[TrainState, Metrics]],
@@ -41,6 +51,8 @@ def fit(
     meta: dict,
     evaluate: Callable[[TrainState], dict[str, float]] | None = None,
     selection_metric: str = "uar",
+    clip_ids: Sequence[str] = (),
+    skip_nonfinite: bool = False,
 ) -> TrainState:
     """Train from `state.step` to `schedule.total_steps` and return the last state, saved.
 
@@ -50,6 +62,9 @@ def fit(
         meta: what each checkpoint says of itself beside its step.
         evaluate: numbers of a state on the data that selects the best checkpoint, `war` and `uar`
             among them; None where nothing is selected.
+        clip_ids: names of the clips, by the batches' `row`, for messages.
+        skip_nonfinite: go on after a step that is not finite, which `train_step` has not applied;
+            it is told, counted in the log as `skipped`, and left out of the means.
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C; the state of the last finished step is saved.
@@ -64,8 +79,13 @@ def fit(
         _keep_best(state, first_step, evaluate, selection_metric, checkpoints, log, meta)
     progress = Progress(schedule.total_steps, "training", "steps", done=first_step)
     averages = _Averages()
-    running: Metrics | None = None  # metrics of the step that the devices still work on
+    running: _Work | None = None
     note = ""
+
+    def finish(work: _Work) -> None:
+        values = _finite(work, checkpoints, clip_ids, skip_nonfinite, progress)
+        averages.add(values, work.clips)
+
     try:
         with StopSignals() as signals:
             for step in range(first_step + 1, schedule.total_steps + 1):
@@ -77,27 +97,28 @@ def fit(
                         raise
                     # The signal went to the input workers as well, so no further step can be done.
                     if running is not None:
-                        _finite(running, step - 1, checkpoints)
+                        finish(running)
                     checkpoints.save(state, {**meta, "step": step - 1})
                     raise _interrupted(signals.received, step - 1, schedule) from None
                 averages.waited += time.perf_counter() - asked
                 state, metrics = train_step(state, to_devices(batch, mesh))
                 # Reading the step before this one keeps the devices busy while the host reads.
                 if running is not None:
-                    averages.add(_finite(running, step - 1, checkpoints), len(batch["label"]))
-                running = metrics
+                    finish(running)
+                running = _Work(step, metrics, len(batch["label"]), batch.get("row"))
 
                 log_now = _due(step, schedule.log_every, schedule.total_steps)
                 save_now = _due(step, schedule.checkpoint_every, schedule.total_steps)
                 select_now = _due(step, schedule.evaluate_every, schedule.total_steps)
                 if log_now or save_now or select_now or signals.received:
-                    averages.add(_finite(running, step, checkpoints), len(batch["label"]))
+                    finish(running)
                     running = None
                 if log_now:
                     values = averages.means()
                     averages = _Averages()
                     _write(log, step, values, state, checkpoints, meta)
-                    note = f"loss {values['loss']:.4f}, {values['clips_per_second']:.1f} clips/s"
+                    loss = f"loss {values['loss']:.4f}" if "loss" in values else "all steps skipped"
+                    note = f"{loss}, {values['clips_per_second']:.1f} clips/s"
                 progress.update(1, note)
                 if save_now or signals.received:
                     checkpoints.save(state, {**meta, "step": step})
@@ -106,7 +127,7 @@ def fit(
                 if evaluate and select_now:
                     _keep_best(state, step, evaluate, selection_metric, checkpoints, log, meta)
                     # The time of the evaluation is not the input's or the step's.
-                    averages = _Averages()
+                    averages = _Averages(averages.skipped)
     finally:
         progress.close()
         batches.close()
@@ -118,18 +139,34 @@ def _due(step: int, every: int, total: int) -> bool:
     return every > 0 and step > 0 and (step % every == 0 or step == total)
 
 
-def _finite(metrics: Metrics, step: int, checkpoints: Checkpoints) -> dict[str, float]:
-    """Read the numbers of a step; stop the run when they are not finite."""
-    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    if not values.pop("finite"):
-        saved = checkpoints.latest_step()
-        kept = f"the checkpoint of step {saved} is kept" if saved else "no checkpoint was made yet"
-        raise UserError(
-            f"Step {step}: the loss is {values['loss']} and the gradient norm "
-            f"{values['gradient_norm']}, so the parameters are no longer finite; {kept}. Lower "
-            "optimizer.learning_rate or set optimizer.clip_norm, and start in another --workdir."
+def _finite(
+    work: _Work,
+    checkpoints: Checkpoints,
+    clip_ids: Sequence[str],
+    skip: bool,
+    progress: Progress,
+) -> dict[str, float] | None:
+    """Read the numbers of a step; stop the run when they are not finite, or return None."""
+    values = {name: float(value) for name, value in jax.device_get(work.metrics).items()}
+    if values.pop("finite"):
+        return values
+    found = f"the loss is {values['loss']} and the gradient norm {values['gradient_norm']}"
+    clips = ""
+    if work.rows is not None and clip_ids:
+        where = " of this host" if jax.process_count() > 1 else ""
+        clips = f" Its clips{where}: {', '.join(clip_ids[row] for row in work.rows)}."
+    if skip:
+        progress.say(
+            f"Step {work.step} is skipped: {found}, or its parameters are not finite.{clips}"
         )
-    return values
+        return None
+    saved = checkpoints.latest_step()
+    kept = f"the checkpoint of step {saved} is kept" if saved else "no checkpoint was made yet"
+    raise UserError(
+        f"Step {work.step}: {found}, so the parameters are no longer finite; {kept}.{clips} Lower "
+        "optimizer.learning_rate or set optimizer.clip_norm, and start in another --workdir; or "
+        "add --config.skip_nonfinite=True, which goes on without such steps."
+    )
 
 
 def _interrupted(signal: str, step: int, schedule: Schedule) -> Interrupted:
@@ -179,23 +216,31 @@ def _keep_best(
 class _Averages:
     """Means over the steps since the last line of the log, and how the time went."""
 
-    def __init__(self) -> None:
+    def __init__(self, skipped: int = 0) -> None:
         self.sums: dict[str, float] = {}
         self.steps = self.clips = 0
+        self.skipped = skipped
         self.waited = 0.0
         self.start = time.perf_counter()
 
-    def add(self, values: dict[str, float], host_clips: int) -> None:
+    def add(self, values: dict[str, float] | None, host_clips: int) -> None:
+        """Count a step; None stands for one that was skipped."""
+        self.clips += host_clips * jax.process_count()
+        if values is None:
+            self.skipped += 1
+            return
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.steps += 1
-        self.clips += host_clips * jax.process_count()
         self.last = values
 
     def means(self) -> dict[str, float]:
         seconds = time.perf_counter() - self.start
         values = {name: total / self.steps for name, total in self.sums.items()}
-        values["learning_rate"] = self.last["learning_rate"]
+        if self.steps:
+            values["learning_rate"] = self.last["learning_rate"]
+        if self.skipped:
+            values["skipped"] = float(self.skipped)
         values["clips_per_second"] = self.clips / seconds
         values["input_wait"] = self.waited / seconds  # share of the time spent waiting for input
         return values

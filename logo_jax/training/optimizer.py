@@ -1,4 +1,4 @@
-"""Optimizers by name: SGD or AdamW with a schedule, weight decay, clipping and SAM around them.
+"""Optimizers by name: SGD or AdamW with schedule, weight decay and clipping, SAM around them.
 
 The order of one step, from the gradient to the new parameters (SAM, if any, comes before all):
 
@@ -19,7 +19,7 @@ import optax
 from jaxtyping import Array, Float
 
 from logo_jax.common.errors import UserError, pick
-from logo_jax.training.sam import sam
+from logo_jax.training.sharpness import Sharpness
 
 Schedule = Callable[[Any], Float[Array, ""]]
 
@@ -36,6 +36,7 @@ def make_optimizer(
     weight_decay: float | int = 1e-4,
     rho: float | int = 0.05,
     adaptive: bool = False,
+    sharpness: Sharpness | None = None,
     schedule: str = "constant",
     warmup_steps: int = 0,
     decay_every_steps: int = 0,
@@ -53,6 +54,7 @@ def make_optimizer(
             its epsilon 1e-8).
         weight_decay: for the parameters that `decay_mask` names.
         rho, adaptive: see `sam`; rho 0 is plain SGD or AdamW.
+        sharpness: another form than SAM, with its own rho and adaptive; the two above are unused.
         schedule, warmup_steps, decay_every_steps, decay_factor, total_steps: see `make_schedule`.
         clip_norm: largest norm, over all parameters, of the gradient that is followed; None or 0
             for no clipping.
@@ -61,7 +63,8 @@ def make_optimizer(
             are the model's affair: `freeze_bn`.)
 
     Returns:
-        The transform, whose state is a `SamState`, and the schedule: step (from 0) -> rate.
+        The transform, whose state is a `SamState` (of "looksam" a `LookSamState`), and the
+        schedule: step (from 0) -> rate.
 
     Raises:
         UserError: a name is unknown or a number out of range; the message names both and the mend.
@@ -86,7 +89,8 @@ def make_optimizer(
     steps.append(optax.scale_by_learning_rate(rate))
     if backbone_lr_scale != 1:
         steps.append(_scale_backbone(backbone_lr_scale))
-    return sam(optax.chain(*steps), rho, adaptive), rate
+    form = sharpness or Sharpness(rho=rho, adaptive=adaptive)
+    return form.around(optax.chain(*steps)), rate
 
 
 def _sgd(momentum: float | int, weight_decay: float | int) -> list[optax.GradientTransformation]:

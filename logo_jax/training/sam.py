@@ -62,8 +62,7 @@ def sam(
     Raises:
         UserError: `rho` is negative or not finite.
     """
-    if not (math.isfinite(rho) and rho >= 0):
-        raise UserError(f"rho is {rho}, but must be 0 (no SAM) or more; 0.05 is usual.")
+    require_rho(rho)
     base = optax.with_extra_args_support(base)
 
     def init(params: optax.Params) -> SamState:
@@ -85,7 +84,7 @@ def sam(
                     f"sam needs {missing}: call update(grads, state, params, grad_fn=grad_fn), "
                     "where grad_fn(params, step) returns the gradients of the same batch."
                 )
-            perturbation, norm = _perturbation(grads, params, rho, adaptive)
+            perturbation, norm = perturbation_of(grads, params, rho, adaptive)
             grads = grad_fn(optax.apply_updates(params, perturbation), 0)
         updates, base_state = base.update(grads, state.base, params, **extra_args)
         return updates, SamState(base_state, norm)
@@ -93,7 +92,13 @@ def sam(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _perturbation(
+def require_rho(rho: float | int) -> None:
+    """Raise a UserError where `rho` is no radius."""
+    if not (math.isfinite(rho) and rho >= 0):
+        raise UserError(f"rho is {rho}, but must be 0 (no SAM) or more; 0.05 is usual.")
+
+
+def perturbation_of(
     grads: optax.Updates, params: optax.Params, rho: float | int, adaptive: bool
 ) -> tuple[optax.Updates, Float[Array, ""]]:
     """Return e, in float32 or wider, and its norm; both 0 where the gradient is 0."""

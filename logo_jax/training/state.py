@@ -11,13 +11,15 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from logo_jax.common.mesh import replicated
+from logo_jax.training import ema as averages
 
 
 class TrainState(struct.PyTreeNode):
     """Step number, parameters, batch statistics, optimizer state, and the key of the dropout masks.
 
     `loss_state` is what losses keep from step to step, by their names: of the center loss
-    `{"center_loss": {"centers": [C D]}}`; {} where no loss keeps anything.
+    `{"center_loss": {"centers": [C D]}}`; {} where no loss keeps anything. `ema` is the moving
+    average {"params", "batch_stats"} of the model; {} where none is kept.
 
     A plain pytree: it is donated to the jitted step and saved whole in a checkpoint.
     """
@@ -28,6 +30,7 @@ class TrainState(struct.PyTreeNode):
     opt_state: Any
     dropout_key: Array
     loss_state: Any
+    ema: Any
 
 
 def init_variables(model: nn.Module, clip_shape: tuple[int, int, int, int], seed: int) -> dict:
@@ -45,11 +48,13 @@ def create_state(
     seed: int,
     mesh: Mesh,
     loss_state: dict[str, Any],
+    keep_ema: bool = False,
 ) -> TrainState:
     """Make the state of step 0, the same copy on every device of `mesh`.
 
     Args:
         loss_state: of step 0, from `Objective.init_state`.
+        keep_ema: keep a moving average of the model (ema.py).
     """
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -59,5 +64,6 @@ def create_state(
         # Another stream than that of the parameters, which were drawn from `seed` itself.
         dropout_key=jax.random.fold_in(jax.random.key(seed), 1),
         loss_state=loss_state,
+        ema=averages.start(variables["params"], variables["batch_stats"]) if keep_ema else {},
     )
     return jax.device_put(state, replicated(mesh))

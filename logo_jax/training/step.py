@@ -15,11 +15,16 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
+from logo_jax.common.errors import UserError
 from logo_jax.common.mesh import replicated, split_over_devices
 from logo_jax.models.contract import Output
+from logo_jax.training import ema
+from logo_jax.training.accumulate import Batch, Found, half, sweep
+from logo_jax.training.objective import targets_of
+from logo_jax.training.sam import perturbation_of
+from logo_jax.training.sharpness import Sharpness, trajectory_loss
 from logo_jax.training.state import TrainState
 
-Batch = dict[str, Array]
 Prepare = Callable[[Batch], Float[Array, "B T H W 3"]]
 Loss = Callable[
     [Output, Int[Array, " B"], Any],
@@ -34,67 +39,128 @@ def make_train_step(
     prepare: Prepare,
     schedule: optax.Schedule,
     mesh: Mesh,
+    *,
+    sharpness: Sharpness | None = None,
+    accumulate: int = 1,
+    ema_decay: float | int = 0.0,
+    skip_nonfinite: bool = False,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """Return `step(state, batch) -> (state, metrics)`; the given state is donated.
 
     Args:
-        tx: takes `grad_fn`, as SAM does for its second gradient.
+        tx: takes `grad_fn`, as SAM does for its second gradient; of the same form as `sharpness`.
         loss: the loss, its parts for the log and the new state of the losses, from the model's
             output, labels [B] and the state of the losses: an `Objective`.
         prepare: makes clips of a batch on the device: crop, flip, jitter, scaling.
         schedule: learning rate of a step, for the log.
+        sharpness: the form of sharpness-aware training; None = what `tx` does by itself.
+        accumulate: micro-batches into which every pass cuts the batch (accumulate.py).
+        ema_decay: of the moving average that the state keeps; 0 = none.
+        skip_nonfinite: leave everything but the step number as it is where the loss or the new
+            parameters are not finite. The metric `finite` tells in any case.
+
+    Raises:
+        UserError: MESA without a moving average, or m-SAM with micro-batches.
     """
+    form = sharpness or Sharpness()
+    if form.form == "mesa" and not ema_decay:
+        raise UserError(
+            "config.optimizer.sharpness=mesa compares the model with its moving average: set "
+            "config.ema_decay, such as 0.999."
+        )
+    if form.climbs("msam") and accumulate > 1:
+        raise UserError(
+            f"config.optimizer.sharpness=msam takes m={form.m} clips at a time already: leave "
+            "config.accumulate at 1."
+        )
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-        clips = prepare(batch)
-        # Both SAM passes of a step see the same dropout masks.
+        # All passes of a step see the same dropout masks.
         dropout_key = jax.random.fold_in(state.dropout_key, state.step)
 
-        def loss_of(params: Any) -> tuple[Float[Array, ""], dict[str, Any]]:
-            out, updated = model.apply(
+        def output(params: Any, clips: Array, key: Array) -> tuple[Output, dict[str, Any]]:
+            return model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 clips,
                 train=True,
-                rngs={"dropout": dropout_key},
+                rngs={"dropout": key},
                 mutable=["batch_stats"],
             )
-            value, parts, loss_state = loss(out, batch["label"], state.loss_state)
-            return value, {
+
+        def loss_of(params: Any, part: Batch, key: Array) -> tuple[Float[Array, ""], Found]:
+            clips = prepare(part)
+            out, updated = output(params, clips, key)
+            value, parts, _ = loss(out, targets_of(part), state.loss_state)
+            if form.form == "mesa":
+                # The average sees the batch as the model does, with its statistics and masks, so
+                # that the loss is 0 where the two agree.
+                average, _ = output(state.ema["params"], clips, key)
+                away = trajectory_loss(out.logits, average.logits, form.mesa_temperature).mean()
+                parts = {**parts, "trajectory_loss": away}
+                value = value + form.mesa_weight * away
+            means = {
                 "batch_stats": updated.get("batch_stats", {}),
-                "loss_state": loss_state,
-                "parts": parts,
-                "accuracy": (out.logits.argmax(-1) == batch["label"]).mean(),
+                "metrics": {
+                    "loss": value,
+                    **parts,
+                    "accuracy": (out.logits.argmax(-1) == part["label"]).mean(),
+                },
             }
+            return value, Found(means, (out, targets_of(part)))
 
-        (value, aux), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        def gradient(params: Any, rows: Batch) -> tuple[Found, Any]:
+            def of_part(part: Batch, key: Array) -> tuple[Found, Any]:
+                (_, found), grads = jax.value_and_grad(loss_of, has_aux=True)(params, part, key)
+                return found, grads
 
-        def second_gradient(params: Any, _: int) -> Any:
-            # SAM's second pass: its new batch statistics and loss state are ignored, those of the
-            # first pass count. Both passes begin with the old ones, so they see the same function.
-            return jax.grad(loss_of, has_aux=True)(params)[0]
+            return sweep(of_part, rows, dropout_key, accumulate)
+
+        def shard_gradient(part: Batch, key: Array) -> tuple[Found, Any]:
+            """m-SAM: the gradient of a shard at the worst point for this shard."""
+            of_params = jax.value_and_grad(loss_of, has_aux=True)
+            (_, found), grads = of_params(state.params, part, key)
+            perturbation, norm = perturbation_of(grads, state.params, form.rho, form.adaptive)
+            climbed = optax.apply_updates(state.params, perturbation)
+            followed = of_params(climbed, part, key)[1]
+            found.means["metrics"]["perturbation_norm"] = norm
+            return found, followed
+
+        if form.climbs("msam"):
+            shards = len(batch["label"]) // form.m
+            found, grads = sweep(shard_gradient, batch, dropout_key, shards)
+        else:
+            found, grads = gradient(state.params, half(batch) if form.climbs("esam") else batch)
+        # Batch statistics and loss state are those of the first pass: later ones are ignored, and
+        # all begin with the old ones, so that they see the same function. What losses keep is made
+        # of all clips of the pass together, whatever the micro-batches.
+        loss_state = loss(*found.clips, state.loss_state)[2]
 
         updates, opt_state = tx.update(
-            grads, state.opt_state, state.params, grad_fn=second_gradient
+            grads,
+            state.opt_state,
+            state.params,
+            grad_fn=lambda params, _: gradient(params, batch)[1],
         )
         params = optax.apply_updates(state.params, updates)
+        new = state.replace(
+            params=params,
+            batch_stats=found.means["batch_stats"],
+            opt_state=opt_state,
+            loss_state=loss_state,
+        )
+        if ema_decay:
+            new = new.replace(ema=ema.moved(state.ema, params, new.batch_stats, ema_decay))
         metrics = {
-            "loss": value,
-            **aux["parts"],
-            "accuracy": aux["accuracy"],
+            "perturbation_norm": _perturbation_norm(opt_state),
+            **found.means["metrics"],
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "gradient_norm": optax.tree.norm(grads),
-            "perturbation_norm": _perturbation_norm(opt_state),
-            # A finite loss does not show that the update was finite; the new parameters do.
-            "finite": jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(params)),
         }
-        state = state.replace(
-            step=state.step + 1,
-            params=params,
-            batch_stats=aux["batch_stats"],
-            opt_state=opt_state,
-            loss_state=aux["loss_state"],
-        )
-        return state, metrics
+        # A finite loss does not show that the update was finite; the new parameters do.
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(optax.tree.norm(params))
+        if skip_nonfinite:
+            new = _chosen(finite, new, state)
+        return new.replace(step=state.step + 1), {**metrics, "finite": finite}
 
     return jax.jit(
         train_step,
@@ -120,6 +186,18 @@ def make_eval_step(
         in_shardings=(replicated(mesh), replicated(mesh), split_over_devices(mesh)),
         out_shardings=replicated(mesh),
     )
+
+
+def _chosen(finite: Array, new: TrainState, old: TrainState) -> TrainState:
+    """`new` where it is finite and `old` elsewhere; the schedule goes on in any case."""
+
+    def choose(after: Any, before: Any) -> Any:
+        if isinstance(after, optax.ScaleByScheduleState):
+            return after
+        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), after, before)
+
+    is_schedule = lambda node: isinstance(node, optax.ScaleByScheduleState)  # noqa: E731
+    return jax.tree.map(choose, new, old, is_leaf=is_schedule)
 
 
 def _perturbation_norm(opt_state: Any) -> Array:

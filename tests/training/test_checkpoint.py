@@ -52,6 +52,7 @@ def test_meta_of_another_version_is_refused(tmp_path):
     assert read_meta(newest(tmp_path))["classes"] == []
     checkpoints.close()
     (newest(tmp_path) / "meta" / "metadata").write_text('{"step": 0}')
+    (newest(tmp_path) / "checksums.json").unlink()
     with pytest.raises(UserError, match="its meta lacks classes, config, fingerprint, train_clips"):
         read_meta(newest(tmp_path))
 
