@@ -1,7 +1,9 @@
 """Encoded images to RGB pixels, strictly: damaged data is an error and never a grey patch.
 
-JPEG goes through simplejpeg (libjpeg-turbo), everything else and CMYK JPEG through OpenCV. Gray
-becomes RGB, alpha is dropped. The EXIF orientation is ignored: frames of a clip are cut by
+JPEG goes through simplejpeg (libjpeg-turbo), everything else and CMYK JPEG through OpenCV. A JPEG
+much larger than what is asked for is decoded at a fraction of its size, which its cosine transform
+gives for less work than the whole; the result is never smaller than what is asked for. Gray becomes
+RGB, alpha is dropped. The EXIF orientation is ignored: frames of a clip are cut by
 programs that write none, and a tag on single frames would turn them against the others.
 """
 
@@ -20,6 +22,7 @@ from logo_jax.common.errors import UserError
 # A frame of 8K video has 33.2 million pixels; a larger image is a mistake or an attack.
 MAX_PIXELS = 2**25
 
+JPEG_START = b"\xff\xd8"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
@@ -35,35 +38,46 @@ class ImageFile(bytes):
 
 
 def decode_frames(frames: Sequence[bytes], size: int) -> UInt8[np.ndarray, "T size size 3"]:
-    """Decode images and resize each to `size` x `size`, whatever its own size.
+    """Decode images and resize each to `size` x `size`, see `decode_into`.
+
+    Raises:
+        UserError: an image is damaged, too large or of no known format.
+    """
+    out = np.empty((len(frames), size, size, 3), np.uint8)
+    for index, data in enumerate(frames):
+        decode_into(data, out[index])
+    return out
+
+
+def decode_into(data: bytes, out: UInt8[np.ndarray, "size size 3"]) -> None:
+    """Decode an image to RGB and resize it to fill `out`, a contiguous array.
 
     The aspect ratio is not kept; face crops are square.
 
     Raises:
-        UserError: an image is damaged, too large or of no known format. The message names the file
-            of an `ImageFile`; of other bytes, only the caller knows where they are from.
+        UserError: the image is damaged, too large or of no known format. The message names the
+            file of an `ImageFile`; of other bytes, only the caller knows where they are from.
     """
-    out = np.empty((len(frames), size, size, 3), np.uint8)
-    for index, data in enumerate(frames):
-        try:
-            image = decode_image(data)
-        except UserError as error:
-            if isinstance(data, ImageFile):
-                raise UserError(f"{data.path}: {error}") from error
-            raise
-        out[index] = resize(image, size)
-    return out
+    try:
+        if data.startswith(JPEG_START):
+            _decode_jpeg_into(data, out)
+        else:
+            out[:] = resize(decode_image(data), len(out))
+    except UserError as error:
+        if isinstance(data, ImageFile):
+            raise UserError(f"{data.path}: {error}") from error
+        raise
 
 
 def decode_image(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
-    """Decode one JPEG, PNG, BMP or WebP image to RGB.
+    """Decode one JPEG, PNG, BMP or WebP image to RGB, in its own size.
 
     Raises:
         UserError: the image is damaged, too large or of no known format.
     """
     if not data:
         raise UserError("the file is empty")
-    if data.startswith(b"\xff\xd8"):
+    if data.startswith(JPEG_START):
         return _decode_jpeg(data)
     height, width = _checked_size(data)
     _check_pixels(height, width)
@@ -83,15 +97,46 @@ def resize(image: UInt8[np.ndarray, "H W 3"], size: int) -> UInt8[np.ndarray, "s
 
 def _decode_jpeg(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
     try:
-        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-        _check_pixels(height, width)
+        _, _, colorspace = _jpeg_header(data)
         if colorspace in ("CMYK", "YCCK"):
             # libjpeg-turbo turns it into no other space; OpenCV does, but accepts damaged data.
             simplejpeg.decode_jpeg(data, colorspace="CMYK", strict=True)
             return _decode_opencv(data)
         return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
     except ValueError as error:
-        raise UserError(f"the JPEG data is damaged or truncated ({error})") from error
+        raise _damaged_jpeg(error) from error
+
+
+def _decode_jpeg_into(data: bytes, out: UInt8[np.ndarray, "size size 3"]) -> None:
+    size = len(out)
+    try:
+        height, width, colorspace = _jpeg_header(data)
+        if colorspace in ("CMYK", "YCCK"):
+            out[:] = resize(_decode_jpeg(data), size)
+            return
+        # The smallest of 1, 1/2, 3/8, 1/4, 1/8 that leaves no side below `size`. Other fractions,
+        # such as 5/8, cost more than decoding the whole image and averaging areas.
+        scale = {"min_height": size, "min_width": size, "min_factor": 2}
+        if min(height, width) > size:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data, **scale)
+        if height == width == size:
+            simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=out, **scale)
+        else:
+            image = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, **scale)
+            out[:] = resize(image, size)
+    except ValueError as error:
+        raise _damaged_jpeg(error) from error
+
+
+def _jpeg_header(data: bytes) -> tuple[int, int, str]:
+    """Height, width and colour space of a JPEG image; refuses what is too large."""
+    height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+    _check_pixels(height, width)
+    return height, width, colorspace
+
+
+def _damaged_jpeg(error: ValueError) -> UserError:
+    return UserError(f"the JPEG data is damaged or truncated ({error})")
 
 
 def _decode_opencv(data: bytes) -> UInt8[np.ndarray, "H W 3"]:

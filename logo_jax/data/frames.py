@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import simplejpeg
 
 from logo_jax.common.errors import UserError
@@ -148,6 +149,8 @@ class ClipFiles:
 
     Attributes:
         clip_ids: name of each clip.
+        num_frames: number of frames of each clip, int32 [N].
+        labels: int32 [N] of -1: nobody knows them.
         mend: what to do about a broken frame.
     """
 
@@ -157,6 +160,8 @@ class ClipFiles:
         """Take (name, paths of the frames in temporal order) of each clip, see `find_clips`."""
         self.clip_ids = [name for name, _ in clips]
         self._paths = [list(paths) for _, paths in clips]
+        self.num_frames = np.array([len(paths) for paths in self._paths], np.int32)
+        self.labels = np.full(len(clips), -1, np.int32)
 
     def __len__(self) -> int:
         """Number of clips."""

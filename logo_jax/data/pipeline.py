@@ -7,43 +7,21 @@ resumes at any step without any saved state but that number.
 With worker processes, a script needs the usual `if __name__ == "__main__":` guard.
 """
 
-import contextlib
 import dataclasses
 import functools
-import multiprocessing.resource_tracker
-import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
 
-import cv2
-import grain
 import numpy as np
-from absl import flags
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
 from logo_jax.common.errors import UserError
 from logo_jax.data import augment as augmentation
-from logo_jax.data import pool
-from logo_jax.data.decode import decode_frames
-from logo_jax.data.interpolation import mix
+from logo_jax.data import workers
+from logo_jax.data.frame_cache import open_cache
+from logo_jax.data.reader import FRAME_ORDERS, Choice, ClipSource, Reader
 from logo_jax.data.sampling import Sampler
-
-# Beside the order itself: "single" repeats the middle frame of the clip, "frozen" the sampled frame
-# that differs most from the first sampled one (`apex`), "thinned" every second sampled frame.
-FRAME_ORDERS = ("natural", "shuffled", "reversed", "frozen", "thinned", "single")
-
-
-@runtime_checkable
-class ClipSource(Protocol):
-    """What batches are made of: a PreparedSet, or the ClipFiles of a prediction."""
-
-    @property
-    def mend(self) -> str:
-        """What to do about a frame that cannot be decoded."""
-
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        """Return `frames` (encoded), `num_frames`, `clip_id` and `label` of one clip."""
-
 
 # Streams of random numbers that must not repeat each other, by purpose.
 _ORDER, _SAMPLING, _AUGMENTATION, _SHUFFLING = range(4)
@@ -64,6 +42,8 @@ def train_batches(
     num_workers: int = 0,
     frame_order: str = "natural",
     class_balanced: float | int = 0.0,
+    cache_gib: float | int = 0.0,
+    cache_dir: str | Path = "",
     process_index: int = 0,
     process_count: int = 1,
 ) -> Generator[dict[str, np.ndarray], None, None]:
@@ -88,6 +68,9 @@ def train_batches(
         frame_order: "natural", or a control: "shuffled" (frames of each clip in a random order),
             "reversed", "single" (the centre frame repeated).
         class_balanced: share of the draws, 0 to 1, that are uniform over the classes of `rows`.
+        cache_gib: bound of the cache of decoded frames, GiB; 0 is none. Of a clip that it does not
+            know it decodes all frames, so that the second epoch need not decode any.
+        cache_dir: folder of caches; "" is one beside the prepared set.
         process_index: number of this host.
         process_count: number of hosts.
 
@@ -99,8 +82,10 @@ def train_batches(
     Raises:
         UserError: a frame cannot be decoded (names clip and frame), or an argument is wrong.
     """
+    order = _checked_order(frame_order)
+    cache = open_cache(prepared, frame_size, cache_gib, cache_dir)
     batches = _TrainBatches(
-        reader=_Reader(prepared, sampler, frame_size, _checked_order(frame_order)),
+        reader=Reader(prepared, sampler, frame_size, order, cache, whole_clips=True),
         rows=_checked_rows(rows),
         rows_of_classes=_rows_of_classes(prepared, rows, class_balanced),
         class_balanced=class_balanced,
@@ -109,7 +94,7 @@ def train_batches(
         seed=seed,
         augment=augment,
     )
-    return _iterate(batches, range(start_step, total_steps), num_workers)
+    return workers.iterate(batches, range(start_step, total_steps), num_workers)
 
 
 def eval_batches(
@@ -122,6 +107,8 @@ def eval_batches(
     num_workers: int = 0,
     frame_order: str = "natural",
     seed: int = 0,
+    cache_gib: float | int = 0.0,
+    cache_dir: str | Path = "",
     process_index: int = 0,
     process_count: int = 1,
 ) -> Generator[dict[str, np.ndarray], None, None]:
@@ -131,6 +118,7 @@ def eval_batches(
     padding: `mask` 0, `row` -1, black frames. Arguments as for `train_batches`; the sampler is
     called with `rng=None`, and `seed` serves `frame_order="shuffled"` only. With a list of
     samplers, one for each temporal view, each batch comes once for each of them before the next.
+    The cache takes the frames that are shown, not whole clips.
 
     Yields:
         `frames` uint8 [b T S S 3], `label` int32 [b], `row` int32 [b], `mask` float32 [b].
@@ -140,80 +128,23 @@ def eval_batches(
     """
     samplers = sampler if isinstance(sampler, Sequence) else [sampler]
     order = _checked_order(frame_order)
+    cache = open_cache(prepared, frame_size, cache_gib, cache_dir)
     batches = _EvalBatches(
-        readers=[_Reader(prepared, view, frame_size, order) for view in samplers],
+        readers=[
+            Reader(prepared, view, frame_size, order, cache, whole_clips=False) for view in samplers
+        ],
         rows=_checked_rows(rows),
         batch_size=batch_size,
         host_rows=_host_rows(batch_size, process_index, process_count),
         seed=seed,
     )
     steps = range(-(-len(rows) // batch_size) * len(samplers))
-    return _iterate(batches, steps, num_workers)
-
-
-def apex(frames: UInt8[np.ndarray, "T S S 3"]) -> int:
-    """The frame that differs most, in mean absolute pixel value, from the first one.
-
-    No set in use marks the apex of its clips; this is how apex frames are found where the first
-    frame is the onset. A clip of equal frames gives 0.
-    """
-    first = frames[0].astype(np.int16)
-    return int(np.argmax([np.abs(frame - first).mean() for frame in frames]))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reader:
-    """Reads and decodes the sampled frames of a clip."""
-
-    prepared: ClipSource
-    sampler: Sampler
-    frame_size: int
-    frame_order: str
-
-    def __call__(
-        self, row: int, sampling: np.random.Generator | None, shuffling: np.random.Generator
-    ) -> dict[str, np.ndarray]:
-        clip = self.prepared[row]
-        chosen = self.sampler(clip["num_frames"], rng=sampling)  # indices [T] or weights [T, n]
-        if self.frame_order == "single":
-            chosen = np.full(len(chosen), clip["num_frames"] // 2)
-        elif self.frame_order == "reversed":
-            chosen = chosen[::-1]
-        elif self.frame_order == "shuffled":
-            chosen = shuffling.permutation(chosen)
-        elif self.frame_order == "thinned":
-            chosen = chosen[np.arange(len(chosen)) // 2 * 2]
-        if chosen.ndim == 1:
-            wanted, inverse = np.unique(chosen, return_inverse=True)
-            frames = self._decode(clip, wanted)[inverse]
-        else:
-            wanted = np.flatnonzero(chosen.any(0))
-            frames = mix(self._decode(clip, wanted), chosen[:, wanted])
-        if self.frame_order == "frozen":
-            frames = np.repeat(frames[[apex(frames)]], len(frames), axis=0)
-        return {
-            "frames": frames,  # [T S S 3]
-            "label": np.array(clip["label"], np.int32),
-            "row": np.array(row, np.int32),
-            "mask": np.array(1, np.float32),
-        }
-
-    def _decode(self, clip: dict[str, Any], indices: np.ndarray) -> np.ndarray:
-        frames = np.empty((len(indices), self.frame_size, self.frame_size, 3), np.uint8)
-        for place, index in enumerate(indices):
-            try:
-                frames[place] = decode_frames([clip["frames"][index]], self.frame_size)[0]
-            except UserError as error:
-                raise UserError(
-                    f"Frame {index} of clip {clip['clip_id']} cannot be decoded: {error}. "
-                    f"{self.prepared.mend}"
-                ) from error
-        return frames
+    return workers.iterate(batches, steps, num_workers)
 
 
 @dataclasses.dataclass(frozen=True)
 class _TrainBatches:
-    reader: _Reader
+    reader: Reader
     rows: np.ndarray
     rows_of_classes: list[np.ndarray]  # of every class with clips; [] where nothing is balanced
     class_balanced: float
@@ -225,13 +156,22 @@ class _TrainBatches:
     def __call__(self, step: int) -> dict[str, np.ndarray]:
         places = [int(step) * self.batch_size + position for position in self.host_rows]
         order = functools.cache(self._order)
-        clips = []
+        choices, draws = [], []
         for place in places:
             epoch, within = divmod(place, len(self.rows))
             rows = order(epoch)
+            # Only class-balanced draws repeat a clip within an epoch.
             repeat = int(np.count_nonzero(rows[:within] == rows[within]))
-            clips.append(self._clip(epoch, int(rows[within]), repeat))
-        return _stack(clips)
+            words = (self.seed, epoch, int(rows[within])), (repeat,) if repeat else ()
+            choice = self.reader.choose(
+                int(rows[within]),
+                _stream(_SAMPLING, *words),
+                functools.partial(_stream, _SHUFFLING, *words),
+            )
+            choices.append(choice)
+            draws.append(augmentation.draw(_stream(_AUGMENTATION, *words), self.augment))
+        batch = self.reader.batch(choices, len(places), length=len(choices[0][1]))
+        return batch | {name: np.stack([draw[name] for draw in draws]) for name in draws[0]}
 
     def _order(self, epoch: int) -> np.ndarray:
         order = np.random.default_rng((self.seed, epoch, _ORDER)).permutation(self.rows)
@@ -245,20 +185,10 @@ class _TrainBatches:
             order = np.where(balanced, np.concatenate(self.rows_of_classes)[chosen], order)
         return order
 
-    def _clip(self, epoch: int, row: int, repeat: int) -> dict[str, np.ndarray]:
-        # Only class-balanced draws repeat a clip within an epoch.
-        words = (repeat,) if repeat else ()
-
-        def stream(purpose: int) -> np.random.Generator:
-            return np.random.default_rng((self.seed, epoch, row, purpose, *words))
-
-        clip = self.reader(row, stream(_SAMPLING), stream(_SHUFFLING))
-        return clip | augmentation.draw(stream(_AUGMENTATION), self.augment)
-
 
 @dataclasses.dataclass(frozen=True)
 class _EvalBatches:
-    readers: list[_Reader]  # one for each temporal view
+    readers: list[Reader]  # one for each temporal view
     rows: np.ndarray
     batch_size: int
     host_rows: range
@@ -268,69 +198,18 @@ class _EvalBatches:
         number, view = divmod(int(step), len(self.readers))
         places = [number * self.batch_size + position for position in self.host_rows]
         rows = [int(self.rows[place]) for place in places if place < len(self.rows)]
-        clips = [self._clip(view, row) for row in rows]
+        choices = [self._choose(view, row) for row in rows]
         # A host may have nothing but padding; its shape is that of any clip.
-        like = clips[0] if clips else self._clip(view, int(self.rows[0]))
-        padding = {name: np.zeros_like(value) for name, value in like.items()}
-        padding["row"] = np.array(-1, np.int32)
-        return _stack(clips + [padding] * (len(places) - len(clips)))
+        _, shown = choices[0] if choices else self._choose(view, int(self.rows[0]))
+        return self.readers[view].batch(choices, len(places), length=len(shown))
 
-    def _clip(self, view: int, row: int) -> dict[str, np.ndarray]:
-        shuffling = np.random.default_rng((self.seed, 0, row, _SHUFFLING))
-        return self.readers[view](row, None, shuffling)
+    def _choose(self, view: int, row: int) -> Choice:
+        shuffling = functools.partial(_stream, _SHUFFLING, (self.seed, 0, row), ())
+        return self.readers[view].choose(row, None, shuffling)
 
 
-def _stack(clips: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
-
-
-def _iterate(
-    batches: Callable[[int], dict[str, np.ndarray]], steps: range, num_workers: int
-) -> Generator[dict[str, np.ndarray], None, None]:
-    """Yield the batches of `steps`; closing the generator ends the workers."""
-    if len(steps) == 0:
-        return
-    # A batch is tens of megabytes; Grain's defaults would read 500 ahead in 16 threads.
-    plain = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-    dataset = grain.MapDataset.range(steps.start, steps.stop).map(batches).to_iter_dataset(plain)
-    if num_workers > 0:
-        if not flags.FLAGS.is_parsed():
-            # Grain passes the flags on to its workers; a notebook never parses any.
-            flags.FLAGS.mark_as_parsed()
-        options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
-        dataset = dataset.mp_prefetch(options, worker_init_fn=_start_worker)
-    iterator = iter(dataset)
-    try:
-        if num_workers > 0:
-            with _stop_signals_held():
-                first = next(iterator)  # starts the workers
-            yield first
-        yield from iterator
-    finally:
-        iterator.close()  # ends the workers and frees the memory that they share
-
-
-@contextlib.contextmanager
-def _stop_signals_held() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back for the block; processes that it starts hold them for good.
-
-    A worker that is still importing would die of a signal to the group, before `_start_worker`.
-    """
-    multiprocessing.resource_tracker.ensure_running()  # which must not hold them
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker(index: int, count: int) -> None:
-    # Ctrl-C in a terminal and a scheduler's SIGTERM reach every process of the group, but the
-    # parent alone decides: it finishes its step, which may need another batch, and ends us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    pool.end_with_parent()  # Grain's workers do not notice when it was killed
-    cv2.setNumThreads(0)  # the workers share the cores already
+def _stream(purpose: int, key: tuple[int, ...], repeat: tuple[int, ...]) -> np.random.Generator:
+    return np.random.default_rng((*key, purpose, *repeat))
 
 
 def _host_rows(batch_size: int, process_index: int, process_count: int) -> range:

@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 
 from logo_jax.common.errors import UserError
-from logo_jax.data import PreparedSet, decode, pipeline
+from logo_jax.data import PreparedSet, decode, pipeline, reader
 from logo_jax.data.augment import AugmentConfig
 from logo_jax.data.sampling import dynamic_sampling
 
@@ -263,10 +263,10 @@ def test_frame_orders(noise_set):
 
 def test_the_apex_is_the_frame_farthest_from_the_first():
     clip = np.full((5, 2, 2, 3), 100, np.uint8)
-    assert pipeline.apex(clip) == 0  # nothing moves
+    assert reader.apex(clip) == 0  # nothing moves
     clip[2] = 180
     clip[3] = 0  # darker by more: differences of bytes must not wrap around
-    assert pipeline.apex(clip) == 3
+    assert reader.apex(clip) == 3
 
 
 @pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
