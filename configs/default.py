@@ -250,3 +250,22 @@ def fold_number(argument: str, folds: int) -> int:
     if argument not in map(str, range(1, folds + 1)):
         raise UserError(f'"{argument}" is no fold: the argument of the config is 1 to {folds}.')
     return int(argument)
+
+
+def add_list_options(config: ConfigDict, list_order: bool = True) -> None:
+    """Options of lists that are not the official ones, see docs/data.md."""
+    options = config.data.options
+    # "official", "former_dfer", "videomae" or "csv"; paths of train and test lists in the source.
+    options.lists = "official"
+    options.train_list = ""
+    options.test_list = ""
+    # "one_based", "zero_based" or "words"; "" = as usual in these lists. The order that numbers
+    # count in, where several circulate. The beginning of paths of another machine.
+    options.labels = ""
+    if list_order:
+        options.list_order = ""
+    options.strip_prefix = ""
+    # Accept lists that contradict the official counts, and clips whose number of frames is not the
+    # declared one.
+    options.allow_unofficial = False
+    options.allow_frame_counts = False

@@ -22,6 +22,13 @@ def get_config(fold: str = "1"):
     config.data.fold = default.fold_number(fold, 5)
     config.data.options.frame_folder = "clip_224x224"  # aligned faces, original length
     config.data.options.folds = (1, 2, 3, 4, 5)  # the folds whose lists are read
+    # With frame_folder "original": weights of YuNet, to cut the faces out of the videos.
+    config.data.options.face_detector = ""
+    # "Annotation/annotation.xlsx" stores the votes, for config.loss.soft_labels; and the names of
+    # its columns, where they are not found.
+    config.data.options.votes = ""
+    config.data.options.vote_columns = ()
+    default.add_list_options(config, list_order=False)
     config.model.pretrained = WEIGHTS_NEEDED
     config.optimizer.learning_rate = 0.001  # the paper's initial rate, for a pretrained backbone
     config.input.mean = (0.485, 0.456, 0.406)  # of ImageNet, as with the MS-Celeb weights

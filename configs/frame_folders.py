@@ -14,4 +14,11 @@ def get_config():
     config = default.get_config()
     config.data.name = "frame_folders"
     config.data.options.set_name = "default"  # tells several sets in one data_dir apart
+    # How train.txt, val.txt and test.txt are written, where there are lists: "former_dfer",
+    # "videomae" or "csv"; "zero_based", "one_based" or "words"; the beginning of paths of another
+    # machine; accept another number of frames than is declared.
+    config.data.options.lists = "former_dfer"
+    config.data.options.labels = ""
+    config.data.options.strip_prefix = ""
+    config.data.options.allow_frame_counts = False
     return config
