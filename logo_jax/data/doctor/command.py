@@ -1,0 +1,124 @@
+"""The command `doctor`: examine a copy of a data set before anything is trained."""
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+
+from logo_jax.common import files
+from logo_jax.common.errors import UserError, pick
+from logo_jax.data.doctor import content, crops, folds, verdict
+from logo_jax.data.doctor.clip import DECODE_ALL, DECODE_NONE, DECODE_SAMPLE
+from logo_jax.data.doctor.copy import Copy
+from logo_jax.data.doctor.findings import Findings
+from logo_jax.data.doctor.kinds import ERROR, NOTE, WARNING
+from logo_jax.data.doctor.page import finding_lines, write_report_page
+from logo_jax.data.doctor.scan import scan
+from logo_jax.data.doctor.sets import EXAMINE, Declared
+from logo_jax.data.faces import FaceDetector
+from logo_jax.data.lists import VIDEO_SUFFIXES
+from logo_jax.data.pool import num_cores
+from logo_jax.data.videos import find_videos
+
+# What is no error of a copy that is meant to be a part of the data set.
+PARTIAL = {
+    "fold_size": NOTE,
+    "class_counts": NOTE,
+    "list_missing": NOTE,
+    "class_absent": WARNING,
+    "missing_clip": WARNING,
+}
+_DECLARED = {
+    "frame_folder": "folder of the clips (dfew: clip_224x224, clip_224x224_16f, original; mafw: "
+    "data/frames); default: the first that is there",
+    "lists": "dialect that the lists are declared to be in (official)",
+    "train_list": "path of the training list in the source, {fold} for the fold",
+    "test_list": "path of the test list",
+    "labels": "how labels are declared to be written: one_based, zero_based or words",
+    "list_order": "order of the classes that the labels are declared to count in",
+    "strip_prefix": "beginning of the clips' names in the lists that is no part of the source",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the arguments of the doctor."""
+    parser.add_argument("name", choices=tuple(EXAMINE), help="data set")
+    parser.add_argument("--source", required=True, help="folder of the set as its authors give it")
+    parser.add_argument("--output", default="", help="folder of the report (doctor/<name>)")
+    parser.add_argument("--face_detector", default="", help="ONNX file of YuNet, to look at faces")
+    parser.add_argument(
+        "--decode", default=DECODE_NONE, choices=(DECODE_NONE, DECODE_SAMPLE, DECODE_ALL),
+        help="frames whose pixels are decoded: none (ends of the files are read), sample (one a "
+        "clip) or all (none)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--partial", action="store_true", help="it is meant to be a part of the data set"
+    )
+    parser.add_argument("--num_workers", type=int, help="processes; default: the cores")
+    for name, text in _DECLARED.items():
+        parser.add_argument(f"--{name}", default="", help=text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Examine a copy, print the verdict, and write the report.
+
+    Returns:
+        1 where training would be wrong, else 0.
+
+    Raises:
+        UserError: the source is no folder, an argument is wrong, or the report cannot be written.
+    """
+    start = time.monotonic()
+    examine = pick(EXAMINE, arguments.name, "data set")
+    source = Path(arguments.source).expanduser().absolute()
+    if not source.is_dir():
+        raise UserError(f"There is no folder {source}: name the folder of the data set.")
+    num_workers = num_cores() if arguments.num_workers is None else arguments.num_workers
+    if num_workers < 0:
+        raise UserError(f"--num_workers={num_workers}: give 0 or more.")
+    detector = FaceDetector(arguments.face_detector) if arguments.face_detector else None
+    output = files.make_folder(arguments.output or Path("doctor") / arguments.name)
+    names = [field.name for field in dataclasses.fields(Declared)]
+    declared = Declared(**{name: getattr(arguments, name) for name in names})
+    findings = Findings(PARTIAL if arguments.partial else None)
+
+    copy = examine(source, declared, findings)
+    folds.check_folds(copy, findings)
+    examined = copy
+    if copy.videos:
+        _check_videos(copy, findings)
+    if copy.videos or copy.frames is None:
+        examined = dataclasses.replace(copy, clips=[])
+    tally = scan(examined, findings, num_workers, arguments.decode)
+    content.check_counts(examined, tally, findings)
+    content.check_sizes(examined, tally, findings)
+    content.check_duplicates(examined, tally, findings, num_workers)
+    samples = []
+    if examined.clips:
+        samples = crops.check_crops(examined, tally, detector, findings)
+
+    report = verdict.report(copy, tally, samples, findings)
+    report = {"data_set": arguments.name, "decoded": arguments.decode, **report}
+    report["seconds"] = round(time.monotonic() - start, 1)
+    files.write_json(output / "report.json", report)
+    write_report_page(output / "report.html", report, copy, findings, detector)
+    for line in (*report["verdict"], *finding_lines(findings)):
+        print(line)
+    print(f"The report lies in {output / 'report.html'} and {output / 'report.json'}.")
+    return int(bool(findings.of(ERROR)))
+
+
+def _check_videos(copy: Copy, findings: Findings) -> None:
+    """Whether each clip of the lists has a video that is not empty."""
+    assert copy.frames is not None
+    try:
+        found = find_videos(str(copy.frames), VIDEO_SUFFIXES)
+    except UserError as error:
+        findings.add("same_number", str(error))
+        return
+    for clip in copy.clips:
+        path = found.get(int(clip.name)) if clip.name.isdecimal() else None
+        if path is None:
+            findings.add("missing_clip", f"{clip.name} has no video")
+        elif not Path(path).stat().st_size:
+            findings.add("empty_clip", f"{path} has 0 bytes")

@@ -1,0 +1,258 @@
+"""What the doctor may find: each kind of finding with its severity, its words and its mend."""
+
+import dataclasses
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+SEVERITIES = (ERROR, WARNING, NOTE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of finding.
+
+    Attributes:
+        severity: "error" (training would be wrong), "warning" or "note".
+        one: what is found, as a noun phrase.
+        many: the same for several.
+        mend: what to do.
+    """
+
+    severity: str
+    one: str
+    many: str
+    mend: str
+
+
+_COPY_AGAIN = "Copy or unpack them again, or leave the clips out with allow_missing=True."
+
+KINDS: dict[str, Kind] = {
+    # Layout
+    "elsewhere": Kind(
+        ERROR, "data set lies in another folder", "data sets lie in other folders",
+        "Name that folder as the source.",
+    ),
+    "wrong_case": Kind(
+        ERROR, "name in another case than the data set's own", "names in another case",
+        "Rename them as the data set has them.",
+    ),
+    "archive": Kind(
+        ERROR, "archive that is not unpacked", "archives that are not unpacked",
+        "Unpack them in place.",
+    ),
+    "nested_folder": Kind(
+        ERROR, "folder one level too deep", "folders one level too deep",
+        "Move what is inside one level up; unpacking often makes such a folder.",
+    ),
+    "no_frames": Kind(
+        ERROR, "missing folder of frames", "missing folders of frames",
+        "Unpack the frames there, or name another with --frame_folder.",
+    ),
+    "unreadable_folder": Kind(
+        ERROR, "folder that cannot be read", "folders that cannot be read",
+        "Give this user the right to read them.",
+    ),
+    "videos_only": Kind(
+        WARNING, "copy with original videos only", "copies with original videos only",
+        "Get the aligned frames, or let the builder cut the faces out (--frame_folder=original "
+        "--face_detector=...); results on own crops are not comparable with those on the set's.",
+    ),
+    "time_interpolated": Kind(
+        NOTE, "set of time-interpolated frames", "sets of time-interpolated frames",
+        "Results are not comparable with dynamic sampling; use clip_224x224 for that.",
+    ),
+    # Lists
+    "list_missing": Kind(
+        ERROR, "missing list", "missing lists", "Copy the lists of the data set to their place."
+    ),
+    "list_unreadable": Kind(
+        ERROR, "list that cannot be read", "lists that cannot be read", "Copy it again."
+    ),
+    "header": Kind(
+        ERROR, "list without its header", "lists without their header",
+        'Add "video_name,label" as the first row: a reader that skips a row loses the first clip.',
+    ),
+    "dialect": Kind(
+        ERROR, "list in another dialect than declared", "lists in another dialect than declared",
+        "Declare the dialect with --lists.",
+    ),
+    "bad_row": Kind(
+        ERROR, "row of another form than the rest of its list",
+        "rows of another form than the rest of their list", "Mend the rows.",
+    ),
+    "bad_label": Kind(
+        ERROR, "label that is none of the data set", "labels that are none of the data set",
+        "Mend the rows.",
+    ),
+    "label_base": Kind(
+        ERROR, "set of lists with another label base than declared",
+        "lists with another label base than declared",
+        "Declare how the labels are counted with --labels, or use the official lists.",
+    ),
+    "label_order": Kind(
+        ERROR, "set of lists whose labels count the classes in another order than declared",
+        "sets of lists whose labels count the classes in another order than declared",
+        "Declare the order with --list_order, or use the official lists.",
+    ),
+    "label_contradiction": Kind(
+        ERROR, "clip with two labels", "clips with two labels", "Mend one of the two rows."
+    ),
+    "label_and_folder": Kind(
+        ERROR, "clip whose label is not the emotion of its folder",
+        "clips whose labels are not the emotions of their folders",
+        "Check base and order of the labels.",
+    ),
+    "repeated_clip": Kind(
+        ERROR, "clip that a list names twice", "clips that a list names twice",
+        "Remove one of the two rows.",
+    ),
+    "absolute_path": Kind(
+        ERROR, "row with a path of somebody's own machine",
+        "rows with a path of somebody's own machine",
+        "Name the beginning that has to go with --strip_prefix.",
+    ),
+    "id_overlap": Kind(
+        ERROR, "clip in both train and test of a fold", "clips in both train and test of a fold",
+        "Use the official lists: a clip must not be trained on and tested on.",
+    ),
+    "tested_twice": Kind(
+        WARNING, "clip that several folds test on", "clips that several folds test on",
+        "Use the official lists: pooled results would count such a clip more than once.",
+    ),
+    "fold_size": Kind(
+        ERROR, "fold of another size than the official one",
+        "folds of other sizes than the official ones",
+        "Use the official lists; --partial accepts a part of the data set.",
+    ),
+    "class_counts": Kind(
+        ERROR, "difference from the official class counts",
+        "differences from the official class counts",
+        "Use the official lists; --partial accepts a part of the data set.",
+    ),
+    "class_absent": Kind(
+        ERROR, "class without a clip in a part", "classes without a clip in a part",
+        "Mend the lists or folders, or prepare with allow_empty_classes=True if this is meant.",
+    ),
+    # Clips and frames
+    "missing_clip": Kind(ERROR, "missing clip folder", "missing clip folders", _COPY_AGAIN),
+    "empty_clip": Kind(
+        ERROR, "clip folder without an image", "clip folders without an image", _COPY_AGAIN
+    ),
+    "unlisted_clip": Kind(
+        NOTE, "clip on disk that no list names", "clips on disk that no list names",
+        "Nothing, if they are not single-labelled: they are not used.",
+    ),
+    "unreadable_frame": Kind(
+        ERROR, "frame that cannot be read", "frames that cannot be read", _COPY_AGAIN
+    ),
+    "empty_frame": Kind(ERROR, "frame of 0 bytes", "frames of 0 bytes", _COPY_AGAIN),
+    "not_image": Kind(
+        ERROR, "frame that is no image by its content", "frames that are no images by content",
+        _COPY_AGAIN,
+    ),
+    "damaged_frame": Kind(
+        ERROR, "truncated or damaged frame", "truncated or damaged frames", _COPY_AGAIN
+    ),
+    "huge_frame": Kind(
+        ERROR, "image too large to be a frame", "images too large to be frames",
+        "Cut the faces out and save them small.",
+    ),
+    "wrong_suffix": Kind(
+        NOTE, "frame whose content is another format than its suffix says",
+        "frames whose content is another format than their suffix says",
+        "Nothing: they are read by their content.",
+    ),
+    "other_file": Kind(
+        NOTE, "file beside the frames that is none", "files beside the frames that are none",
+        "Nothing: they are passed over.",
+    ),
+    "frame_count": Kind(
+        ERROR, "clip with another number of frames than declared",
+        "clips with another number of frames than declared",
+        "Copy them again, or prepare with allow_frame_counts=True and say so.",
+    ),
+    "all_sixteen": Kind(
+        ERROR, "folder of frames of the original length in which every clip has 16 frames",
+        "folders of frames of the original length in which every clip has 16 frames",
+        "These look like time-interpolated frames under another name: get the original ones.",
+    ),
+    "single_frame": Kind(
+        WARNING, "clip of one frame", "clips of one frame",
+        "Check that the others were not lost: such a clip has no movement.",
+    ),
+    "mixed_sizes": Kind(
+        WARNING, "clip with frames of different sizes", "clips with frames of different sizes",
+        "Crop a clip with one box: frames are resized to one size.",
+    ),
+    "not_square": Kind(
+        WARNING, "clip with frames that are not square", "clips with frames that are not square",
+        "Crop square: frames are resized to a square, and these are squeezed.",
+    ),
+    "unusual_size": Kind(
+        WARNING, "clip with frames of an unusual size", "clips with frames of an unusual size",
+        "Check where the frames come from: the data set's own have 224 or 256 pixels.",
+    ),
+    "uncropped": Kind(
+        ERROR, "set of frames that look un-cropped", "sets of frames that look un-cropped",
+        "Cut the faces out: the model is made for faces that fill the frame.",
+    ),
+    "small_face": Kind(
+        WARNING, "clip of the sample with a small face", "clips of the sample with small faces",
+        "Look at the sample frames: the crop may have missed the face.",
+    ),
+    "no_face": Kind(
+        WARNING, "clip of the sample without a face", "clips of the sample without a face",
+        "Look at the sample frames: the crop may have missed the face.",
+    ),
+    "faces_not_examined": Kind(
+        NOTE, "look at faces that was not taken", "looks at faces that were not taken",
+        "Give --face_detector=<the ONNX file of YuNet> to see whether the frames are cropped.",
+    ),
+    # Order of frames
+    "text_order": Kind(
+        NOTE, "clip whose frames would be scrambled by sorting their names as text",
+        "clips whose frames would be scrambled by sorting their names as text",
+        "Nothing here: frames are sorted by number. Other programs may scramble them.",
+    ),
+    "mixed_padding": Kind(
+        WARNING, "clip with both padded and unpadded frame numbers",
+        "clips with both padded and unpadded frame numbers",
+        "Check that no clip holds the frames of two extractions.",
+    ),
+    "same_number": Kind(
+        WARNING, "clip with several frames of one number",
+        "clips with several frames of one number",
+        "Check that no clip holds the frames of two extractions or of two faces.",
+    ),
+    "gaps": Kind(
+        WARNING, "clip with gaps in its frame numbers", "clips with gaps in their frame numbers",
+        "Check that no frames were lost; a face detector that failed leaves such gaps too.",
+    ),
+    # Duplicates
+    "frozen_clip": Kind(
+        WARNING, "frozen clip, all frames the same", "frozen clips, all frames the same",
+        "Leave them out, or know that they have no movement.",
+    ),
+    "repeated_frames": Kind(
+        NOTE, "clip with repeated frames", "clips with repeated frames",
+        "Nothing, if the film stands still there.",
+    ),
+    "same_clip": Kind(
+        WARNING, "pair of clips with the same content", "pairs of clips with the same content",
+        "Check the lists: one of the two may be a mistake.",
+    ),
+    "two_labels": Kind(
+        WARNING, "pair of clips with the same content and two labels",
+        "pairs of clips with the same content and two labels",
+        "Check the lists: one of the two labels is wrong.",
+    ),
+    "content_overlap": Kind(
+        ERROR, "pair of clips with the same content in train and test of a fold",
+        "pairs of clips with the same content in train and test of a fold",
+        "Take one of the two out of the lists: it is trained on and tested on.",
+    ),
+    "shared_frames": Kind(
+        WARNING, "pair of clips in train and test of a fold that share frames",
+        "pairs of clips in train and test of a fold that share frames",
+        "Look at them: parts of one scene may be trained on and tested on.",
+    ),
+}  # fmt: skip

@@ -1,0 +1,180 @@
+"""Lists of clips read leniently: whatever is wrong in them becomes a finding, and the rest is used.
+
+The builders read lists strictly, in the dialect that is declared. The doctor looks first which
+dialect a list seems to be written in, so that it can say both.
+"""
+
+import dataclasses
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from logo_jax.common.errors import UserError
+from logo_jax.data.doctor.findings import Findings, joined
+from logo_jax.data.lists import is_number, read_lines
+
+WORDS = "words"
+# Forms of a row, by the builders' names.
+FORMS = {
+    "header": "clip,label with a header",
+    "frames": "clip frames label",
+    "plain": "clip label",
+}
+_HEADERS = frozenset({"label", "labels", "class", "emotion", "expression"})
+_ABSOLUTE = re.compile(r"^([/\\]|[A-Za-z]:[/\\])")
+# Synonyms of class names that circulate, by their first letters.
+_STEMS = {
+    "hap": "happy", "sad": "sad", "neu": "neutral", "ang": "angry", "sur": "surprise",
+    "dis": "disgust", "fea": "fear",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class TableRow:
+    """One row of a list: its number in the file, the clip and the label as written."""
+
+    number: int
+    name: str
+    label: str
+    num_frames: int | None = None
+
+
+@dataclasses.dataclass
+class Table:
+    """A list that was read.
+
+    Attributes:
+        path: the file.
+        column: partition column, `split` or `fold_1` ...
+        part: train, val or test.
+        form: "header", "frames" or "plain" as the builders call them.
+        rows: its rows, without those that could not be read.
+    """
+
+    path: Path
+    column: str
+    part: str
+    form: str
+    rows: list[TableRow]
+
+    def where(self, row: TableRow) -> str:
+        return f"{self.path.name}, row {row.number}"
+
+    @property
+    def numbers(self) -> list[int]:
+        """Labels that are whole numbers."""
+        return [int(row.label) for row in self.rows if is_number(row.label)]
+
+
+def read_table(
+    path: Path, column: str, part: str, findings: Findings, strip_prefix: str = ""
+) -> Table | None:
+    """Read a list in the dialect that it seems to be written in; None where it cannot be read.
+
+    Args:
+        path: the list.
+        column, part: what it is the list of.
+        findings: where problems are noted.
+        strip_prefix: beginning of the names that is known to be no part of the data set.
+    """
+    if not os.path.lexists(path):
+        findings.add("list_missing", str(path))
+        return None
+    try:
+        lines = read_lines(path)
+    except UserError as error:
+        findings.add("list_unreadable", str(error))
+        return None
+    name = f"{path.parent.name}/{path.name}"
+    split = [_split(line) for _, line in lines]
+    form = "header" if _has_header(split[0]) else _form(split)
+    rows: list[TableRow] = []
+    for (number, line), fields in list(zip(lines, split, strict=True))[form == "header" :]:
+        row = _row(number, fields, form)
+        if row is None:
+            findings.add("bad_row", f'{name}, row {number}: "{line}"')
+        else:
+            rows.append(row)
+    if not rows:
+        findings.add("list_unreadable", f"The list {path} names no clip.")
+        return None
+    absolute = [row for row in rows if is_absolute(row.name)]
+    if absolute and not strip_prefix:
+        example = f'{name}, row {absolute[0].number}: "{absolute[0].name}"'
+        findings.add("absolute_path", example, len(absolute))
+    return Table(path, column, part, form, rows)
+
+
+def label_kind(tables: Sequence[Table], num_classes: int) -> str:
+    """What the labels of all lists together look like: "words", "one_based", "zero_based", ""
+    where both bases are possible, or "mixed"."""
+    labels = Counter(is_number(row.label) for table in tables for row in table.rows)
+    if labels[False] > labels[True]:
+        return WORDS
+    low = min(number for table in tables for number in table.numbers)
+    high = max(number for table in tables for number in table.numbers)
+    if (low, high) == (0, num_classes - 1):
+        return "zero_based"
+    if (low, high) == (1, num_classes):
+        return "one_based"
+    if low >= 1 and high < num_classes:
+        return ""
+    return "zero_based" if low == 0 and high < num_classes else "mixed"
+
+
+def class_index(text: str, classes: Sequence[str]) -> int:
+    """Number of the class that a word names, -1 for none: Happy, happiness and hap are happy."""
+    word = text.strip().lower()
+    names = [name.lower() for name in classes]
+    if word in names:
+        return names.index(word)
+    stem = _STEMS.get(word[:3], "")
+    for place, name in enumerate(names):
+        if stem and _STEMS.get(name[:3], "") == stem:
+            return place
+    return -1
+
+
+def is_absolute(name: str) -> bool:
+    """Whether a clip is named by a path of somebody's machine, of any system."""
+    return bool(_ABSOLUTE.match(name))
+
+
+def describe(table: Table) -> str:
+    """The dialect of a list in words."""
+    numbers = table.numbers
+    if numbers:
+        labels = f"labels {min(numbers)} to {max(numbers)}"
+    else:
+        labels = "words " + joined(sorted({row.label for row in table.rows}), 11)
+    return f"{FORMS[table.form]}, {labels}"
+
+
+def _split(line: str) -> list[str]:
+    if "," in line:
+        return [field.strip().strip('"') for field in line.split(",")]
+    parts = line.rsplit(maxsplit=2)
+    if len(parts) == 3 and is_number(parts[1]):
+        return parts
+    return line.rsplit(maxsplit=1)
+
+
+def _has_header(fields: Sequence[str]) -> bool:
+    return len(fields) > 1 and fields[-1].lower() in _HEADERS
+
+
+def _form(split: Sequence[Sequence[str]]) -> str:
+    return "frames" if Counter(map(len, split)).most_common(1)[0][0] == 3 else "plain"
+
+
+def _row(number: int, fields: Sequence[str], form: str) -> TableRow | None:
+    wanted = 3 if form == "frames" else 2
+    if len(fields) != wanted or not all(fields):
+        return None
+    if form == "frames":
+        if not is_number(fields[1]):
+            return None
+        return TableRow(number, fields[0], fields[2], int(fields[1]))
+    return TableRow(number, fields[0], fields[1])
