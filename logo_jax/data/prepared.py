@@ -226,7 +226,6 @@ class PreparedSet(ClipTable):
     def _records(self) -> tuple[Any, Any, list[Path], np.ndarray]:
         """Parser of records, all records, their files, and the row after the last of each file."""
         import tensorflow_datasets as tfds  # costs seconds; needed only to read frames
-        from array_record.python.array_record_data_source import ArrayRecordDataSource
         from tensorflow_datasets.proto import tf_example_pb2
 
         with _damage_named(self.folder / "features.json"):
@@ -235,10 +234,7 @@ class PreparedSet(ClipTable):
             builder = tfds.builder_from_directory(self.folder)
             split = builder.info.splits[SPLIT]
             files = [Path(path) for path in split.filepaths]
-            # The threads that the reader would start for each record cost more than they save.
-            records = ArrayRecordDataSource(
-                split.file_instructions, reader_options={"max_parallelism": "0"}
-            )
+            records = builder.as_data_source(SPLIT).data_source  # before TFDS decodes them
         with _damage_named(self.folder / TABLE):
             if split.num_examples != len(self):
                 raise ValueError(f"it has {len(self):,} clips of {split.num_examples:,}")

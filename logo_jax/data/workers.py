@@ -1,6 +1,7 @@
 """Batches by number, made here or in worker processes, with Grain."""
 
 import contextlib
+import ctypes
 import math
 import multiprocessing.resource_tracker
 import os
@@ -22,6 +23,10 @@ from logo_jax.data import pool
 _ALIGNMENT = 64
 _SHARED_MEMORY = Path("/dev/shm")
 
+# Options of glibc's mallopt, see malloc.h, and the size below which freed memory is kept.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT = 2**30
+
 _in_worker = False
 
 
@@ -31,6 +36,8 @@ def iterate(
     """Yield `batches(step)` for each of `steps`; closing the generator ends the workers."""
     if len(steps) == 0:
         return
+    if num_workers == 0:
+        _keep_freed_memory()
     # A batch is tens of megabytes; Grain's defaults would read 500 ahead in 16 threads.
     plain = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     dataset = grain.MapDataset.range(steps.start, steps.stop).map(batches).to_iter_dataset(plain)
@@ -91,6 +98,18 @@ def _reserve(name: str, size: int) -> None:
         ) from error
 
 
+def _keep_freed_memory() -> None:
+    """Let the next batch have the memory of the last one, where glibc is the C library.
+
+    By default memory of this size goes back to the system when it is freed, and the system clears
+    each page of it before it gives it out again, which can take as long as decoding.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
 @contextlib.contextmanager
 def _stop_signals_held() -> Iterator[None]:
     """Hold Ctrl-C and SIGTERM back for the block; processes that it starts hold them for good.
@@ -112,5 +131,6 @@ def _start_worker(index: int, count: int) -> None:
     # parent alone decides: it finishes its step, which may need another batch, and ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _keep_freed_memory()
     pool.end_with_parent()  # Grain's workers do not notice when it was killed
     cv2.setNumThreads(0)  # the workers share the cores already
