@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -170,14 +171,16 @@ def looksam(
 
 
 def trajectory_loss(
-    logits: Float[Array, "B C"], average_logits: Float[Array, "B C"], temperature: float | int
+    logits: Float[Array | np.ndarray, "B C"],
+    average_logits: Float[Array | np.ndarray, "B C"],
+    temperature: float | int,
 ) -> Float[Array, " B"]:
     """KL(softmax(average_logits / t) || softmax(logits / t)), MESA's loss of each clip.
 
     How much the outputs have moved away from those of the averaged model; 0 where they are equal.
     No gradient flows into `average_logits`.
     """
-    now = jax.nn.log_softmax(at_least_float32(logits) / temperature)
-    average = at_least_float32(jax.lax.stop_gradient(average_logits))
+    now = jax.nn.log_softmax(at_least_float32(jnp.asarray(logits)) / temperature)
+    average = at_least_float32(jax.lax.stop_gradient(jnp.asarray(average_logits)))
     average = jax.nn.log_softmax(average / temperature)
     return (jnp.exp(average) * (average - now)).sum(-1)
