@@ -1,0 +1,121 @@
+"""A run's rows among the published ones, in the form of the paper's Tables 1 and 2."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from logo_jax.common.page import Marked
+from logo_jax.evaluation.published import CLASSES, Published, published
+from logo_jax.evaluation.tables import Table
+
+TABLES = {"dfew": "Table 1", "ferv39k": "Table 2"}
+FOLDS = {"dfew": 5}
+PAPER = "LOGO-Former, Table"
+
+
+@dataclass(frozen=True)
+class OurRow:
+    """What a run is compared by; numbers in per cent, as published ones.
+
+    Attributes:
+        sampling: "DS", "TI", or the sampling's own name.
+        selection: "last", "best_on_val" or "best_on_test".
+        aggregation: "pooled", "fold_mean" or "official_split".
+        folds: number of folds in it.
+        gmacs: 10^9 multiply-adds a clip, None where not counted.
+        recalls: by class name; None stands for a class without clips.
+    """
+
+    method: str
+    sampling: str
+    selection: str
+    aggregation: str
+    folds: int
+    gmacs: float | None
+    recalls: dict[str, float | None]
+    uar: float
+    war: float
+
+
+def published_table(dataset: str, ours: Sequence[OurRow]) -> Table | None:
+    """The published rows of a data set and ours; None where nothing is published.
+
+    Comparable rows come first, the best of them and of ours bold in each column. A row is set
+    apart (gray, with the reason) where its sampling, selection or aggregation is known to differ
+    from that of our first row, where the sampling of a later paper is not known to us, or where
+    ours does not cover all folds.
+    """
+    others = [row for row in published() if row.dataset == dataset]
+    if not others:
+        return None
+    first = ours[0]
+    reasons = [why_apart(row, first) for row in others]
+    rows = [(_our_cells(row), "this run", True) for row in ours]
+    near = [(_cells(row), _near(row), True)
+            for row, why in zip(others, reasons, strict=True) if not why]  # fmt: skip
+    apart = [(_cells(row), f"no: {why}", False)
+             for row, why in zip(others, reasons, strict=True) if why]  # fmt: skip
+    rows = [*near, *rows, *apart]
+    numbers = _best(rows)
+    body = []
+    for (words, cells, source), comparable, together in rows:
+        row: list[str] = list(words)
+        for column, value in enumerate(cells):
+            text = "-" if value is None else f"{value:.2f}"
+            best = together and value is not None and value == numbers[column]
+            row.append(Marked(text, "best") if best else text)
+        row += [comparable, source]
+        body.append(row if together else [Marked(cell, "gray") for cell in row])
+    caption = (
+        f"As the paper's {TABLES[dataset]}, in per cent; cost in 10^9 multiply-adds. "
+        '"unknown": our sources do not say. Bold: the best of the comparable rows and of ours. '
+        "Gray: set apart, with the reason."
+    )
+    head = ["method", "sampling", "selection", "aggregation", "cost", *CLASSES, "UAR", "WAR",
+            "comparable", "source"]  # fmt: skip
+    return Table("published", caption, head, body)
+
+
+def why_apart(row: Published, ours: OurRow) -> str:
+    """Why a published row cannot stand beside ours, as far as is known; "" where it can."""
+    folds = FOLDS.get(row.dataset, 1)
+    differences = []
+    if ours.folds < folds:
+        differences.append(f"{folds} folds, ours {ours.folds}")
+    # The paper's own tables are the form; of others, an unknown sampling may be worth 10 points.
+    if row.sampling not in ("unknown" if row.source.startswith(PAPER) else "", ours.sampling):
+        differences.append(f"sampling {row.sampling}")
+    if row.selection not in ("unknown", ours.selection):
+        differences.append(f"selection {row.selection}")
+    if row.aggregation not in ("unknown", ours.aggregation):
+        differences.append(f"aggregation {row.aggregation}")
+    return "; ".join(differences)
+
+
+def _near(row: Published) -> str:
+    unknown = "unknown" in (row.sampling, row.selection, row.aggregation)
+    return "as far as stated" if unknown else "yes"
+
+
+Cells = tuple[list[str], list[float | None], str]
+
+
+def _cells(row: Published) -> Cells:
+    note = f"; {row.note}" if row.note else ""
+    recalls: list[float | None] = list(row.recalls) if row.recalls else [None] * len(CLASSES)
+    words = [row.method, row.sampling, row.selection, row.aggregation]
+    return words, [row.gmacs, *recalls, row.uar, row.war], row.source + note
+
+
+def _our_cells(row: OurRow) -> Cells:
+    """Rounded as they are printed, so that "best" means the printed number."""
+    numbers = [row.gmacs, *map(row.recalls.get, CLASSES), row.uar, row.war]
+    words = [row.method, row.sampling, row.selection, row.aggregation]
+    return words, [None if x is None else round(x, 2) for x in numbers], "this report"
+
+
+def _best(rows: Sequence[tuple[Cells, str, bool]]) -> list[float | None]:
+    """The best of each column among the rows that stand together; the cost has none."""
+    together = [cells for (_, cells, _), _, beside in rows if beside]
+    columns = zip(*together, strict=True)
+    best = [max((v for v in column if v is not None), default=None) for column in columns]
+    return [None, *best[1:]]

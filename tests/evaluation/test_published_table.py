@@ -1,0 +1,53 @@
+"""A run's row among the published ones: what is beside it, what is set apart, what is bold."""
+
+from dataclasses import replace
+
+from logo_jax.evaluation.published import CLASSES
+from logo_jax.evaluation.published_table import OurRow, published_table
+
+OURS = OurRow(
+    "ours", "DS", "best_on_test", "pooled", 5, 10.28,
+    dict(zip(CLASSES, (87.361, 50.0, 60.0, 71.331, 50.0, None, 30.0), strict=True)), 54.0, 66.98499,
+)  # fmt: skip
+
+
+def rows(dataset, *ours):
+    table = published_table(dataset, ours)
+    return {row[0]: dict(zip(table.head, row, strict=True)) for row in table.body}
+
+
+def bold(row):
+    return {name for name, cell in row.items() if getattr(cell, "mark", "") == "best"}
+
+
+def test_other_sampling_selection_and_aggregation_are_set_apart():
+    found = rows("dfew", OURS)
+    assert found["EC-STFL"]["comparable"] == "no: sampling TI"
+    assert found["DFER-CLIP"]["comparable"] == "no: aggregation fold_mean"
+    assert found["Former-DFER"]["comparable"] == "yes"
+    assert found["LOGO-Former"]["comparable"] == "as far as stated"  # its selection is unknown
+    assert {cell.mark for cell in found["EC-STFL"].values()} == {"gray"}
+    last = rows("dfew", replace(OURS, selection="last"))
+    assert last["Former-DFER"]["comparable"] == "no: selection best_on_test"
+    one = rows("dfew", replace(OURS, folds=1))
+    assert one["LOGO-Former"]["comparable"] == "no: 5 folds, ours 1"
+    names = list(found)
+    assert names.index("LOGO-Former") < names.index("ours") < names.index("EC-STFL")
+
+
+def test_the_best_of_the_comparable_is_bold():
+    found = rows("dfew", OURS)
+    assert not bold(found["MMA-DFER"]) and found["MMA-DFER"]["comparable"] == "no: sampling unknown"
+    assert bold(found["STT"]) == {"happy", "sad", "disgust", "fear", "UAR"}
+    assert bold(found["ours"]) == {"happy", "angry", "WAR"}  # as printed, as good as two others
+    assert bold(found["LOGO-Former"]) == {"neutral", "angry", "WAR"}
+    assert found["ours"]["disgust"] == "-"
+    assert found["ours"]["WAR"] == "66.98"
+    assert not bold(found["EC-STFL"])
+
+
+def test_table_2_has_the_cost():
+    found = rows("ferv39k", replace(OURS, aggregation="official_split", folds=1))
+    assert found["LOGO-Former"]["cost"] == "10.27" and found["ours"]["cost"] == "10.28"
+    assert found["LOGO-Former"]["UAR"] == "38.22" and found["LOGO-Former"]["happy"] == "-"
+    assert published_table("synthetic_faces", [OURS]) is None
