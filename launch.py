@@ -26,6 +26,9 @@ SWEEP = flags.DEFINE_multi_string("sweep", [], "Train every value: model.num_blo
 SEEDS = flags.DEFINE_integer("seeds", 0, "Train with so many seeds, from config.seed on.")
 FOLDS = flags.DEFINE_string("folds", "", "For cross_validate: these folds, as 2,3; default: all.")
 RUNS = flags.DEFINE_string("runs", "", "For summarize, compare: folders of runs, comma-separated.")
+COORDINATOR = flags.DEFINE_string("coordinator", "", "On several hosts: host:port of process 0.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", 0, "Of the job; default: the cluster's.")
+PROCESS_ID = flags.DEFINE_integer("process_id", -1, "Of this process, from 0.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder of the results; default: in the workdir.")
 
 
@@ -36,9 +39,12 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def main(argv: list[str]) -> None:
+    from logo_jax.common import distributed
     from logo_jax.experiments import command_line
 
-    command_line.run(flags.FLAGS, argv[1:])
+    distributed.start(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    with distributed.end_together():
+        command_line.run(flags.FLAGS, argv[1:])
 
 
 def run() -> None:

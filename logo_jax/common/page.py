@@ -27,9 +27,13 @@ img{max-width:100%;height:auto}pre{overflow-x:auto;font-size:.85rem}
 caption{text-align:left;padding-bottom:.4rem;max-width:60rem}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--faint);text-align:right;white-space:nowrap}
 th:first-child,td:first-child,td.text{text-align:left}td.text{white-space:normal;min-width:14rem}
+th{white-space:normal;vertical-align:bottom}td.left{text-align:left;white-space:normal}
+.wide{margin:1rem 0}.wide table{min-width:min(100%,32rem)}
+.row{display:flex;flex-wrap:wrap;gap:.5rem}.row>*{flex:0 1 22rem;min-width:0}
 td.best{font-weight:bold}td.gray,tr.gray td{opacity:.55}
 td.shade1{background:#3b7dd81a}td.shade2{background:#3b7dd833}td.shade3{background:#3b7dd84d}
-td.shade4{background:#3b7dd866}td.shade5{background:#3b7dd880}td img{display:block;width:4.5rem}
+td.shade4{background:#3b7dd866}td.shade5{background:#3b7dd880}
+td img{display:block;width:4.5rem;max-width:none;margin-left:auto}
 td[class*=shade]{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 summary{cursor:pointer}
 figure{margin:.6rem 0}figcaption{font-size:.85rem}
@@ -59,7 +63,7 @@ def folded(title: str, parts: Sequence[str]) -> str:
 
 
 class Marked(str):
-    """Text of a cell with a CSS class: "best" (bold), "gray", or "shade1" to "shade5"."""
+    """Text of a cell with a CSS class: "best" (bold), "gray", "left", or "shade1" to "shade5"."""
 
     mark: str
 
@@ -106,6 +110,11 @@ def figure(draw: Draw, name: str, alt: str, folder: Path) -> str:
 def image(content: bytes, alt: str, kind: str = "png") -> Picture:
     """A picture of the page itself, from the bytes of a PNG (or `kind="jpeg"`) file."""
     return Picture(f'<img alt="{html.escape(alt)}" src="{data_address(content, kind)}">')
+
+
+def row(figures: Sequence[str]) -> str:
+    """Figures side by side where the page is wide enough, else below each other."""
+    return f'<div class="row">{"".join(figures)}</div>'
 
 
 def strip(images: Sequence[str], caption: str) -> str:

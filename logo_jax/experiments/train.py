@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from logo_jax.common.errors import UserError
 from logo_jax.common.files import make_folder
-from logo_jax.common.mesh import check_batch_size, replicated
+from logo_jax.common.mesh import check_batch_size, on_all_devices
 from logo_jax.evaluation import metrics
 from logo_jax.experiments import config as configs
 from logo_jax.experiments import parts
@@ -128,6 +128,8 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
                 num_workers=config.data.num_workers,
                 frame_order=config.data.frame_order,
                 class_balanced=config.data.class_balanced,
+                cache_gib=config.data.cache_gib,
+                cache_dir=config.data.cache_dir,
                 process_index=jax.process_index(),
                 process_count=jax.process_count(),
             ),
@@ -153,9 +155,7 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         checkpoints.close()
 
     judged = find_checkpoint(workdir, "best" if selection_part else "last")
-    final = jax.device_put(
-        load_variables(judged, like=judge.abstract_variables()), replicated(mesh)
-    )
+    final = on_all_devices(load_variables(judged, like=judge.abstract_variables()), mesh)
     return write_results(config, judge, final, splits, "test", judged, workdir)
 
 

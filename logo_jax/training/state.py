@@ -10,7 +10,7 @@ from flax import struct
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from logo_jax.common.mesh import replicated
+from logo_jax.common.mesh import on_all_devices
 from logo_jax.training import ema as averages
 
 
@@ -66,4 +66,4 @@ def create_state(
         loss_state=loss_state,
         ema=averages.start(variables["params"], variables["batch_stats"]) if keep_ema else {},
     )
-    return jax.device_put(state, replicated(mesh))
+    return on_all_devices(state, mesh)

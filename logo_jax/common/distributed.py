@@ -1,0 +1,97 @@
+"""The start of a job on several hosts, and its end when one of them is gone."""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+
+import jax
+
+from logo_jax.common.errors import Interrupted, UserError
+
+# A host that is gone is noticed after so long; JAX's own default is 100 s.
+HEARTBEAT_SECONDS = 20
+START_SECONDS = 300
+# What JAX says where it finds no cluster to take the addresses from.
+NO_CLUSTER = "coordinator_address should be defined"
+# What the transports of collectives say when a peer is gone.
+LOST = ("Gloo", "UNAVAILABLE", "closed by peer", "heartbeat", "DEADLINE_EXCEEDED", "NCCL")
+LOST_PROCESS = 1
+USER_ERROR = 2
+
+
+def start(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -> None:
+    """Join the other processes of the job; to be called before anything asks for devices.
+
+    Without arguments JAX looks for a cluster (TPU pod slice, SLURM, Open MPI, Kubernetes); where
+    there is none, the job is this one process.
+
+    Args:
+        coordinator: host:port of process 0.
+        num_processes: of the whole job.
+        process_id: of this one, from 0.
+
+    Raises:
+        UserError: only some of the arguments are given, or the others cannot be reached.
+    """
+    given = [bool(coordinator), num_processes > 0, process_id >= 0]
+    if any(given) and not all(given):
+        raise UserError(
+            "--coordinator=<host:port>, --num_processes and --process_id belong together: give all "
+            "three, or none where the cluster is detected."
+        )
+    if all(given) and process_id >= num_processes:
+        raise UserError(
+            f"--process_id={process_id}, but of {num_processes} processes the last is "
+            f"{num_processes - 1}."
+        )
+    addresses = (coordinator, num_processes, process_id) if all(given) else ()
+    try:
+        jax.distributed.initialize(
+            *addresses,
+            initialization_timeout=START_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except ValueError as error:
+        if addresses or NO_CLUSTER not in str(error):
+            raise
+    except RuntimeError as error:
+        raise UserError(
+            f"The other processes of the job were not reached ({str(error).splitlines()[0]}): "
+            "start all of them with the same --coordinator and --num_processes, each with its own "
+            "--process_id."
+        ) from error
+
+
+@contextlib.contextmanager
+def end_together() -> Iterator[None]:
+    """End this process at once when the block fails on a job of several processes.
+
+    An orderly exit would wait for the others, which may be gone or wait for this one, and then be
+    aborted without a word of ours.
+    """
+    try:
+        yield
+    except Exception as error:
+        if jax.process_count() == 1 or isinstance(error, Interrupted):
+            raise
+        who = f"process {jax.process_index()} of {jax.process_count()}"
+        if isinstance(error, UserError):
+            print(f"error: {error}", file=sys.stderr)
+            status = USER_ERROR
+        elif any(sign in str(error) for sign in LOST):
+            print(
+                f"error: {who} cannot go on since another one is gone: see what that one said, and "
+                "start all of them again; the run continues from its last checkpoint. The library "
+                f"says: {str(error).splitlines()[0]}",
+                file=sys.stderr,
+            )
+            status = LOST_PROCESS
+        else:
+            traceback.print_exc()
+            print(f"error: {who} failed, which ends the others.", file=sys.stderr)
+            status = LOST_PROCESS
+        sys.stderr.flush()
+        sys.stdout.flush()
+        os._exit(status)

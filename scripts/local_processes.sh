@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Several processes of one job on this machine: a trial of what a job on several hosts does, or one
+# process for each part of a machine. When one process ends with an error, the others are ended.
+#
+#   scripts/local_processes.sh 2 --config=configs/quickstart.py --workdir=runs/two
+set -euo pipefail
+cd "$(dirname "$0")/.."
+count=${1:?"how many processes? scripts/local_processes.sh <number> <flags of launch.py>"}
+shift
+python=${PYTHON:-.venv/bin/python}
+port=${PORT:-$((20000 + RANDOM % 20000))}
+
+pids=()
+stop() { kill -TERM "${pids[@]}" 2>/dev/null || true; }
+trap stop INT TERM
+for ((id = 0; id < count; id++)); do
+    "$python" launch.py --coordinator="127.0.0.1:$port" --num_processes="$count" \
+        --process_id="$id" "$@" &
+    pids+=($!)
+done
+
+status=0
+for ((left = count; left > 0; left--)); do
+    code=0
+    # bash 5.1: which one ended is not needed, only how.
+    wait -n "${pids[@]}" || code=$?
+    if ((code != 0 && status == 0)); then
+        status=$code
+        echo "A process of the job ended with status $code; the others are ended. Started again," \
+            "the run continues from its last checkpoint." >&2
+        stop
+    fi
+done
+exit "$status"
