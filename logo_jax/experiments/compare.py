@@ -193,9 +193,9 @@ def text(results: dict[str, Any]) -> str:
     lines.append(seeds.differences_text(results["comparisons"], names, numbers))
     count = len(results["comparisons"]) * len(shared[0])
     lines.append(
-        f"(in points, first minus second; Holm's correction over all {count} pairs of models. p is "
-        "about the trained models; what holds for the methods is seen from the seeds. No t-test: "
-        "folds share training data)"
+        f"\n(in points, first minus second; Holm's correction over all {count} pairs of models. "
+        "p is about the trained models; what holds for the methods is seen from the seeds. No "
+        "t-test: folds share training data)"
     )
     return "\n".join(lines)
 

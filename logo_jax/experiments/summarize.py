@@ -128,6 +128,7 @@ def summarize_runs(runs: Sequence[Run], predictions: Predictions) -> dict[str, A
         "controls": _pooled_controls(runs),
         "selection": first["selection"],
         "selection_metric": first["selection_metric"],
+        "step": max(run.results["step"] for run in runs),
         "seed": first["seed"],
         "data": {name: first["data"][name] for name in ("name", "config", "folds", "fingerprint")},
         "runs": [

@@ -32,14 +32,14 @@ COLUMNS = ("seed", "war", "uar", "step", "seconds", "workdir", "error")  # after
 
 
 def sweep(
-    config: ConfigDict, workdir: Path, fields: Sequence[str], seeds: int, job: Job = train
+    config: ConfigDict, workdir: Path, fields: Sequence[str], seeds: int, job: Job | None = None
 ) -> None:
     """Train and judge every combination of the values, with each seed; write `sweep.csv`.
 
     Args:
         fields: "field=value,value,...", as `model.num_blocks=1,2,4`; several are combined.
         seeds: number of seeds: `config.seed` and those after it.
-        job: `train` or `cross_validate`, whose pooled numbers stand in the CSV.
+        job: `cross_validate`, whose pooled numbers stand in the CSV; None = `train`.
 
     Raises:
         UserError: an unknown field, a value of another type, or runs that could not be done (they
@@ -69,7 +69,7 @@ def sweep(
         name = name.replace("/", "_").replace(" ", "")
         print(f"sweep, run {number} of {len(combinations)}: {name}", flush=True)
         row = {**dict(settings), "seed": seed, "workdir": name}
-        rows.append(row | _run(config, settings, seed, workdir / name, job))
+        rows.append(row | _run(config, settings, seed, workdir / name, job or train))
         names = {row["workdir"] for row in rows}
         _write(workdir / "sweep.csv", [r for r in before if r["workdir"] not in names] + rows)
     print(f"sweep: {len(rows)} runs in {workdir / 'sweep.csv'}")
