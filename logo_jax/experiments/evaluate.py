@@ -159,6 +159,7 @@ def write_results(
         "selection": selection,
         "selection_metric": None if selection == "last" else metric,
         "checkpoint": str(checkpoint),
+        "parameters": meta.get("parameters", "trained"),
         "step": meta["step"],
         "train_clips": meta["train_clips"],
         "dropped_clips": splits.dropped,
@@ -205,7 +206,8 @@ def write_results(
             f"{views.spatial_views} spatial views"
         )
     words = selection_sentence(selection, metric, meta["train_clips"])
-    print(f"part: {part}; {words}; step {meta['step']}")
+    average = "; parameters: their moving average" if results["parameters"] == "ema" else ""
+    print(f"part: {part}; {words}; step {meta['step']}{average}")
     print(f"results: {output / 'results.json'}, predictions.csv, confusion.png, reliability.png")
     return results
 
