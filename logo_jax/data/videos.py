@@ -96,6 +96,7 @@ def _open(path: str) -> cv2.VideoCapture:
             empty = not file.read(1)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from error
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # we say what is wrong with a file
     capture = cv2.VideoCapture(path)
     if empty or not capture.isOpened():
         raise UserError(f"{path}: {'the file is empty' if empty else 'it is no readable video'}")

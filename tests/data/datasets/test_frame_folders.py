@@ -267,3 +267,47 @@ def test_whatever_lies_on_disk_is_stored(tmp_path_factory, clips):
     stored = {prepared[row]["clip_id"]: prepared[row]["frames"] for row in range(len(prepared))}
     assert stored == written
     assert prepared.clip_ids == list(stored)
+
+
+LISTED = {  # rows of clip number, number of frames and class, and the options
+    "videomae": (lambda n, frames, k: f"all/clip {n} {k}", ".txt", {}),
+    "csv": (lambda n, frames, k: f"all/clip {n},{k}", ".csv", {}),
+    "former_dfer": (
+        lambda n, frames, k: f"/home/me/my clips/all/clip {n} {frames} {('calm', 'moved')[k]}",
+        ".txt",
+        {"labels": "words", "strip_prefix": "/home/me/my clips"},
+    ),
+}
+
+
+@pytest.mark.parametrize("form", LISTED)
+def test_lists_of_other_dialects(listed, form):
+    before = load(listed)
+    row, suffix, given = LISTED[form]
+    clips = {"train": [(0, 3, 0), (1, 4, 1)], "test": [(2, 5, 1)]}
+    for part, rows in clips.items():
+        (listed / f"{part}.txt").unlink()
+        lines = ["video_name,label"] * (form == "csv") + [row(*clip) for clip in rows]
+        (listed / f"{part}{suffix}").write_text("\n".join(lines))
+    prepared = load(listed, set_name="other", lists=form, **given)
+    assert prepared.clip_ids == before.clip_ids
+    assert prepared.labels.tolist() == before.labels.tolist()
+    other = "csv" if suffix == ".txt" else "videomae"
+    with pytest.raises(UserError, match=f'no list .* of the dialect "{other}"'):
+        load(listed, set_name="third", lists=other)
+
+
+def test_links_that_lead_back(tree):
+    link = tree / "train" / "calm" / "back"
+    for target, message in (
+        ("../..", "back leads to .*clips, which holds it: remove"),
+        (".", "back leads to .*calm, which holds it: remove"),
+        ("back", r"The link .*back leads nowhere \((Too many levels|Symbolic)"),
+        ("gone", r"The link .*back leads nowhere \(No such file"),
+    ):
+        link.symlink_to(target)
+        with pytest.raises(UserError, match=message):
+            load(tree)
+        link.unlink()
+    link.symlink_to(tree / "test" / "calm" / "b")  # a link to another clip is a clip
+    assert "train/calm/back" in load(tree).clip_ids
