@@ -1,34 +1,20 @@
 """The command `doctor`: examine a copy of a data set before anything is trained."""
 
 import argparse
-import dataclasses
 import time
 from pathlib import Path
 
 from logo_jax.common import files
-from logo_jax.common.errors import UserError, pick
-from logo_jax.data.doctor import content, crops, folds, verdict
+from logo_jax.common.errors import UserError
+from logo_jax.data.doctor import verdict
 from logo_jax.data.doctor.clip import DECODE_ALL, DECODE_NONE, DECODE_SAMPLE
-from logo_jax.data.doctor.copy import Copy
-from logo_jax.data.doctor.findings import Findings
-from logo_jax.data.doctor.kinds import ERROR, NOTE, WARNING
-from logo_jax.data.doctor.page import finding_lines, write_report_page
-from logo_jax.data.doctor.scan import scan
+from logo_jax.data.doctor.examination import examine
+from logo_jax.data.doctor.page import write_report_page
 from logo_jax.data.doctor.sets import EXAMINE, Declared
 from logo_jax.data.faces import FaceDetector
-from logo_jax.data.lists import VIDEO_SUFFIXES
 from logo_jax.data.pool import num_cores
-from logo_jax.data.videos import find_videos
 
-# What is no error of a copy that is meant to be a part of the data set.
-PARTIAL = {
-    "fold_size": NOTE,
-    "class_counts": NOTE,
-    "list_missing": NOTE,
-    "class_absent": WARNING,
-    "missing_clip": WARNING,
-}
-_DECLARED = {
+DECLARED = {
     "frame_folder": "folder of the clips (dfew: clip_224x224, clip_224x224_16f, original; mafw: "
     "data/frames); default: the first that is there",
     "lists": "dialect that the lists are declared to be in (official)",
@@ -55,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--partial", action="store_true", help="it is meant to be a part of the data set"
     )
     parser.add_argument("--num_workers", type=int, help="processes; default: the cores")
-    for name, text in _DECLARED.items():
+    for name, text in DECLARED.items():
         parser.add_argument(f"--{name}", default="", help=text)
 
 
@@ -69,7 +55,6 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: the source is no folder, an argument is wrong, or the report cannot be written.
     """
     start = time.monotonic()
-    examine = pick(EXAMINE, arguments.name, "data set")
     source = Path(arguments.source).expanduser().absolute()
     if not source.is_dir():
         raise UserError(f"There is no folder {source}: name the folder of the data set.")
@@ -78,47 +63,20 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--num_workers={num_workers}: give 0 or more.")
     detector = FaceDetector(arguments.face_detector) if arguments.face_detector else None
     output = files.make_folder(arguments.output or Path("doctor") / arguments.name)
-    names = [field.name for field in dataclasses.fields(Declared)]
-    declared = Declared(**{name: getattr(arguments, name) for name in names})
-    findings = Findings(PARTIAL if arguments.partial else None)
-
-    copy = examine(source, declared, findings)
-    folds.check_folds(copy, findings)
-    examined = copy
-    if copy.videos:
-        _check_videos(copy, findings)
-    if copy.videos or copy.frames is None:
-        examined = dataclasses.replace(copy, clips=[])
-    tally = scan(examined, findings, num_workers, arguments.decode)
-    content.check_counts(examined, tally, findings)
-    content.check_sizes(examined, tally, findings)
-    content.check_duplicates(examined, tally, findings, num_workers)
-    samples = []
-    if examined.clips:
-        samples = crops.check_crops(examined, tally, detector, findings)
-
-    report = verdict.report(copy, tally, samples, findings)
-    report = {"data_set": arguments.name, "decoded": arguments.decode, **report}
+    found = examine(
+        arguments.name,
+        source,
+        Declared(**{name: getattr(arguments, name) for name in DECLARED}),
+        detector=detector,
+        decode=arguments.decode,
+        partial=arguments.partial,
+        num_workers=num_workers,
+    )
+    report = {"data_set": arguments.name, "decoded": arguments.decode, **verdict.report(found)}
     report["seconds"] = round(time.monotonic() - start, 1)
     files.write_json(output / "report.json", report)
-    write_report_page(output / "report.html", report, copy, findings, detector)
-    for line in (*report["verdict"], *finding_lines(findings)):
+    write_report_page(output / "report.html", report, found, detector)
+    for line in (*report["verdict"], *found.findings.lines()):
         print(line)
     print(f"The report lies in {output / 'report.html'} and {output / 'report.json'}.")
-    return int(bool(findings.of(ERROR)))
-
-
-def _check_videos(copy: Copy, findings: Findings) -> None:
-    """Whether each clip of the lists has a video that is not empty."""
-    assert copy.frames is not None
-    try:
-        found = find_videos(str(copy.frames), VIDEO_SUFFIXES)
-    except UserError as error:
-        findings.add("same_number", str(error))
-        return
-    for clip in copy.clips:
-        path = found.get(int(clip.name)) if clip.name.isdecimal() else None
-        if path is None:
-            findings.add("missing_clip", f"{clip.name} has no video")
-        elif not Path(path).stat().st_size:
-            findings.add("empty_clip", f"{path} has 0 bytes")
+    return int(report["training_would_be_wrong"])

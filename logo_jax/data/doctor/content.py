@@ -58,9 +58,10 @@ def check_duplicates(copy: Copy, tally: Tally, findings: Findings, num_workers: 
     folders = {row: copy.folder(copy.clips[row]) for row in rows}
     hashes = digests(list(folders.values()), num_workers)
     content = {row: tuple(hashes[folder]) for row, folder in folders.items()}
-    same: dict[tuple[bytes, ...], list[int]] = defaultdict(list)
+    same: dict[tuple[bytes | int, ...], list[int]] = defaultdict(list)
     for row in rows:
-        same[content[row]].append(row)
+        whole = content[row] if all(content[row]) else (b"", row)  # frames that cannot be compared
+        same[whole].append(row)
     twins = {row: group[0] for group in same.values() for row in group}
     for group in same.values():
         for first, second in itertools.pairwise(group):

@@ -101,6 +101,10 @@ class Findings:
     def of(self, severity: str) -> list[Finding]:
         return [finding for finding in self.sorted() if finding.severity == severity]
 
+    def lines(self) -> list[str]:
+        """One line for each finding, for a terminal."""
+        return [f"{found.severity}: {found.sentence} {found.mend}" for found in self.sorted()]
+
 
 def printable(text: str) -> str:
     """Escape what would break a line or is no character, such as a line break in a file name."""

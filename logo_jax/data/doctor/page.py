@@ -1,7 +1,6 @@
 """The report as a page that a person reads, with sample frames."""
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from logo_jax.common.figures import Theme, style
 from logo_jax.data.doctor.clip import frame_paths
 from logo_jax.data.doctor.copy import Clip, Copy
 from logo_jax.data.doctor.crops import read_image, spread, with_box
-from logo_jax.data.doctor.findings import Finding, Findings, printable
+from logo_jax.data.doctor.examination import Examination
+from logo_jax.data.doctor.findings import Finding, printable
 from logo_jax.data.doctor.kinds import SEVERITIES
 from logo_jax.data.faces import FaceDetector
 
@@ -27,29 +27,25 @@ _HEADINGS = {"error": "Errors", "warning": "Warnings", "note": "Notes"}
 
 
 def write_report_page(
-    path: Path,
-    report: dict[str, Any],
-    copy: Copy,
-    findings: Findings,
-    detector: FaceDetector | None,
+    path: Path, report: dict[str, Any], found: Examination, detector: FaceDetector | None
 ) -> None:
     """Write the page; the histogram is kept beside it as a file as well.
 
     Args:
         path: of the page.
         report: what `verdict.report` returned.
-        copy: whose clips are shown.
-        findings: all of them.
+        found: what was examined.
         detector: draws the boxes of faces into the frames, None leaves them as they are.
     """
+    copy = found.copy
     parts = [page.paragraph(sentence) for sentence in report["verdict"]]
     parts.append(page.paragraph(f"Folder: {report['root']}"))
     clips = {clip.name: clip for clip in copy.clips}
     for severity in SEVERITIES:
-        found = findings.of(severity)
-        if found:
+        kinds = found.findings.of(severity)
+        if kinds:
             parts.append(page.heading(_HEADINGS[severity]))
-        for finding in found:
+        for finding in kinds:
             parts += _finding(finding, copy, clips, detector)
     parts += [page.heading("Lists and folds"), *_lists(report), *_folds(report)]
     if report["frames"]:
@@ -162,8 +158,3 @@ def _thumbnail(image: UInt8[ndarray, "H W 3"]) -> bytes:
     done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert done
     return data.tobytes()
-
-
-def finding_lines(findings: Findings, kinds: Sequence[str] = SEVERITIES) -> list[str]:
-    """The findings as lines for a terminal."""
-    return [f"{f.severity}: {f.sentence} {f.mend}" for kind in kinds for f in findings.of(kind)]

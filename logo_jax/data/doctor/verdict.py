@@ -1,13 +1,12 @@
 """The verdict in a few sentences, and the whole report as plain data."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from logo_jax.data.doctor.copy import Copy, part_sizes
-from logo_jax.data.doctor.crops import Sample
+from logo_jax.data.doctor.examination import Examination
 from logo_jax.data.doctor.findings import Findings, printable
 from logo_jax.data.doctor.folds import class_counts, pooled_test_counts, present_parts
 from logo_jax.data.doctor.kinds import ERROR, WARNING
@@ -21,10 +20,9 @@ def verdict(copy: Copy, tally: Tally, findings: Findings) -> list[str]:
     return [_what(copy, findings), *_how_much(copy, tally), _trainable(findings)]
 
 
-def report(
-    copy: Copy, tally: Tally, samples: Sequence[Sample], findings: Findings
-) -> dict[str, Any]:
+def report(found: Examination) -> dict[str, Any]:
     """All that was found, as it stands in the JSON file."""
+    copy, tally, findings = found.copy, found.tally, found.findings
     counts = Counter(tally.num_frames[tally.num_frames > 0].tolist())
     return {
         "root": printable(str(copy.root)),
@@ -43,7 +41,7 @@ def report(
         "frame_sizes": {f"{w} x {h}": clips for (w, h), clips in tally.sizes.most_common()},
         "faces": [
             {"clip": printable(s.clip), "share_of_frame": [round(x, 4) for x in s.shares]}
-            for s in samples
+            for s in found.samples
         ],
     }
 

@@ -1,0 +1,100 @@
+"""One examination from beginning to end: layout, lists, folds, frames, duplicates, crops."""
+
+import dataclasses
+from pathlib import Path
+
+from logo_jax.common.errors import UserError, pick
+from logo_jax.data.doctor import content, crops, folds
+from logo_jax.data.doctor.clip import DECODE_NONE
+from logo_jax.data.doctor.copy import Copy
+from logo_jax.data.doctor.findings import Findings
+from logo_jax.data.doctor.kinds import NOTE, WARNING
+from logo_jax.data.doctor.scan import Tally, scan
+from logo_jax.data.doctor.sets import EXAMINE, Declared
+from logo_jax.data.faces import FaceDetector
+from logo_jax.data.lists import VIDEO_SUFFIXES
+from logo_jax.data.videos import find_videos
+
+# What is no error of a copy that is meant to be a part of the data set.
+PARTIAL = {
+    "fold_size": NOTE,
+    "class_counts": NOTE,
+    "list_missing": NOTE,
+    "class_absent": WARNING,
+    "missing_clip": WARNING,
+}
+
+
+@dataclasses.dataclass
+class Examination:
+    """What was found in a copy of a data set.
+
+    Attributes:
+        copy: the copy, with all clips of its lists.
+        tally: what was seen in their folders.
+        samples: what the face detector saw.
+        findings: what is wrong, or worth knowing.
+    """
+
+    copy: Copy
+    tally: Tally
+    samples: list[crops.Sample]
+    findings: Findings
+
+
+def examine(
+    name: str,
+    source: Path,
+    declared: Declared,
+    *,
+    detector: FaceDetector | None = None,
+    decode: str = DECODE_NONE,
+    partial: bool = False,
+    num_workers: int = 0,
+) -> Examination:
+    """Examine a copy of a data set.
+
+    Args:
+        name: data set, a key of `EXAMINE`.
+        source: its folder.
+        declared: how its lists are said to be written, and which frames are wanted.
+        detector: looks at the faces of a sample; None leaves that out.
+        decode: "none", "sample" or "all": frames whose pixels are decoded.
+        partial: it is meant to be a part of the data set.
+        num_workers: processes; 0 does the work in this one.
+
+    Raises:
+        UserError: there is no such data set, or `declared` has a wrong value.
+    """
+    findings = Findings(PARTIAL if partial else None)
+    copy = pick(EXAMINE, name, "data set")(source, declared, findings)
+    folds.check_folds(copy, findings)
+    scanned = copy
+    if copy.videos:
+        _check_videos(copy, findings)
+    if copy.videos or copy.frames is None:
+        scanned = dataclasses.replace(copy, clips=[])
+    tally = scan(scanned, findings, num_workers, decode)
+    content.check_counts(scanned, tally, findings)
+    content.check_sizes(scanned, tally, findings)
+    content.check_duplicates(scanned, tally, findings, num_workers)
+    samples = []
+    if scanned.clips:
+        samples = crops.check_crops(scanned, tally, detector, findings)
+    return Examination(copy, tally, samples, findings)
+
+
+def _check_videos(copy: Copy, findings: Findings) -> None:
+    """Whether each clip of the lists has a video that is not empty."""
+    assert copy.frames is not None
+    try:
+        found = find_videos(str(copy.frames), VIDEO_SUFFIXES)
+    except UserError as error:
+        findings.add("same_number", str(error))
+        return
+    for clip in copy.clips:
+        path = found.get(int(clip.name)) if clip.name.isdecimal() else None
+        if path is None:
+            findings.add("missing_clip", f"{clip.name} has no video")
+        elif not Path(path).stat().st_size:
+            findings.add("empty_clip", f"{path} has 0 bytes")
