@@ -1,0 +1,89 @@
+"""The shell scripts: clean for shellcheck, and doing what their heads say; stubs for clusters."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def run(name, *words, **environment):
+    return subprocess.run(
+        [SCRIPTS / name, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PAUSE": "0"} | environment,
+    )
+
+
+def stub(path, text):
+    path.write_text(f"#!/usr/bin/env bash\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck")
+def test_shellcheck_finds_nothing():
+    result = subprocess.run(
+        ["shellcheck", *SCRIPTS.glob("*.sh")], capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stdout
+
+
+def test_all_scripts_can_be_run():
+    scripts = list(SCRIPTS.glob("*.sh"))
+    assert len(scripts) >= 4 and all(os.access(script, os.X_OK) for script in scripts)
+
+
+def test_until_done_tries_again(tmp_path):
+    counter = tmp_path / "tries"
+    flaky = stub(tmp_path / "flaky", f'echo x >> {counter}; [ "$(wc -l < {counter})" = 3 ]')
+    assert run("until_done.sh", 5, flaky).returncode == 0
+    assert len(counter.read_text().split()) == 3
+    never = stub(tmp_path / "never", f"echo x >> {counter}; exit 7")
+    assert run("until_done.sh", 2, never).returncode == 7
+    assert len(counter.read_text().split()) == 5
+
+
+def test_until_done_leaves_what_a_person_must_mend(tmp_path):
+    counter = tmp_path / "tries"
+    wrong = stub(tmp_path / "wrong", f"echo x >> {counter}; exit 2")
+    assert run("until_done.sh", 5, wrong).returncode == 2
+    assert len(counter.read_text().split()) == 1
+
+
+def test_local_processes_get_the_same_flags_and_their_number(tmp_path):
+    python = stub(tmp_path / "python", f'printf "%s|" "$@" > {tmp_path}/args.${{4#--process_id=}}')
+    result = run("local_processes.sh", 2, "--config=a b", PYTHON=python)
+    assert result.returncode == 0, result.stderr
+    for number in "01":
+        words = (tmp_path / f"args.{number}").read_text().split("|")
+        assert words[0] == "launch.py" and "--num_processes=2" in words
+        assert f"--process_id={number}" in words and "--config=a b" in words
+
+
+def test_local_processes_end_together(tmp_path):
+    python = stub(
+        tmp_path / "python", 'case "$*" in *process_id=1*) exit 3;; *) exec sleep 50;; esac'
+    )
+    start = time.monotonic()
+    result = run("local_processes.sh", 3, PYTHON=python)
+    assert time.monotonic() - start < 20
+    assert result.returncode == 3 and "ended with status 3; the others are ended" in result.stderr
+
+
+def test_tpu_slice_quotes_its_flags(tmp_path):
+    stub(tmp_path / "gcloud", f'printf "%s\\n" "$@" >> {tmp_path}/words')
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    result = run("tpu_slice.sh", "--workdir=/a b/$HOME", PATH=path, TPU="one two", ZONE="z")
+    assert result.returncode == 0, result.stderr
+    words = (tmp_path / "words").read_text().split("\n")
+    assert "one" in words and "two" in words and "--worker=all" in words
+    commands = [word for word in words if word.startswith("--command=")]
+    assert len(commands) == 2 and r"--workdir=/a\ b/\$HOME" in commands[0]
+    assert "TPU" in run("tpu_slice.sh", PATH=path, TPU="", ZONE="").stderr
