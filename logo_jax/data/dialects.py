@@ -114,6 +114,21 @@ def check(
     }
 
 
+def chosen_folds(folds: Sequence[int] | int, known: Sequence[int], title: str) -> list[int]:
+    """The folds to read, each once, in ascending order; one number stands for itself.
+
+    Raises:
+        UserError: there is none, or one that the set does not have.
+    """
+    given = [folds] if isinstance(folds, int) else list(folds)
+    if not given or not set(given) <= set(known):
+        raise UserError(
+            f"The folds of {title} are {known[0]} to {known[-1]}, not "
+            f"{', '.join(map(str, given)) or 'none'}."
+        )
+    return sorted(set(given))
+
+
 def paths(options: Mapping[str, Any], source: Path, fold: int | None) -> dict[str, Path]:
     """Where the lists lie: "train" and "test" -> path.
 

@@ -204,6 +204,7 @@ def test_columns_of_votes_may_have_any_name(dfew, load):
         load(**VOTES)
     order = ["Nr", "mode", *names[1:-1]]
     assert load(**VOTES, vote_columns=order).soft_labels.shape == (14, 7)
+    load(**VOTES, vote_columns=",".join(order))  # as on a command line
     with pytest.raises(UserError, match="vote_columns has 2 names: give 9"):
         load(**VOTES, vote_columns=["Nr", "mode"])
     with pytest.raises(UserError, match='no column of "x" is among'):

@@ -68,6 +68,7 @@ def test_fewer_folds_and_other_places(root, load):
     (root / "Train & Test Set" / "single" / "no_caption").rename(root / "lists")
     given = {"train_list": "lists/set_{fold}/train.txt", "test_list": "lists/set_{fold}/test.txt"}
     assert load(folds=(3,), frame_folder="faces/frames", **given).folds == (3,)
+    assert load(folds=3, frame_folder="faces/frames", **given).folds == (3,)
     with pytest.raises(UserError, match="There is no folder .*data/frames; "):
         load()
     with pytest.raises(UserError, match="name a folder inside of the source"):

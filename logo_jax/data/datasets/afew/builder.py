@@ -74,7 +74,10 @@ class Afew(ClipBuilder):
             "list_order": list_order,
             "strip_prefix": strip_prefix,
         }
-        allowed = {"allow_unofficial": allow_unofficial, "allow_frame_counts": allow_frame_counts}
+        allowed: dict[str, Any] = {
+            "allow_unofficial": allow_unofficial,
+            "allow_frame_counts": allow_frame_counts,
+        }
         if lists == OFFICIAL:
             unused = [name for name, value in given.items() if value]
             if unused:

@@ -49,14 +49,14 @@ class Dfew(ClipBuilder):
     def configure(
         cls,
         frame_folder: str = "clip_224x224",
-        folds: Sequence[int] = FOLDS,
+        folds: Sequence[int] | int = FOLDS,
         lists: str = "official",
         train_list: str = "",
         test_list: str = "",
         labels: str = "",
         strip_prefix: str = "",
         votes: str = "",
-        vote_columns: Sequence[str] = (),
+        vote_columns: Sequence[str] | str = (),
         face_detector: str = "",
         allow_unofficial: bool = False,
         allow_frame_counts: bool = False,
@@ -73,15 +73,14 @@ class Dfew(ClipBuilder):
             labels: "one_based", "zero_based" or "words", where it is not the dialect's own.
             strip_prefix: beginning of the clips' names in the lists that is no part of the source.
             votes: path of annotation.xlsx in the source, to store the annotators' votes.
-            vote_columns: its columns: the clip's number, the label, the votes for each class.
+            vote_columns: its columns: the clip's number, the label, the votes for each class;
+                names, or one text with commas.
             face_detector: weights of YuNet, to cut the faces out of the original videos.
             allow_unofficial: accept lists that contradict the official counts.
             allow_frame_counts: accept clips of another number of frames than is declared.
         """
         pick(FRAME_FOLDERS, frame_folder, "frame folder of DFEW")
-        chosen = sorted(set(folds))
-        if not chosen or not set(chosen) <= set(FOLDS):
-            raise UserError(f"The folds of DFEW are 1 to 5, not {', '.join(map(str, folds))}.")
+        chosen = dialects.chosen_folds(folds, FOLDS, "DFEW")
         if face_detector and frame_folder != ORIGINAL:
             raise UserError(
                 f"face_detector cuts faces out of videos, and the frames of {frame_folder} are cut "
@@ -97,7 +96,7 @@ class Dfew(ClipBuilder):
             list_order="",
             strip_prefix=strip_prefix,
             votes=votes,
-            vote_columns=list(vote_columns),
+            vote_columns=_names(vote_columns),
             face_detector=face_detector,
             allow_unofficial=allow_unofficial,
             allow_frame_counts=allow_frame_counts,
@@ -238,3 +237,8 @@ class Dfew(ClipBuilder):
                 f"{self.how_to_get}"
             )
         return folder
+
+
+def _names(given: Sequence[str] | str) -> list[str]:
+    names = given.split(",") if isinstance(given, str) else given
+    return [name.strip() for name in names if name.strip()]

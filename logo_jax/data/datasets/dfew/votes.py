@@ -66,6 +66,7 @@ def _places(
     path: Path, header: list[str], classes: Sequence[str], columns: Sequence[str]
 ) -> list[int]:
     """Columns of the clip, the label and the votes for each class."""
+    wanted: list[tuple[tuple[str, ...], str]]
     if columns:
         if len(columns) != 2 + len(classes):
             raise UserError(

@@ -46,7 +46,7 @@ class Mafw(ClipBuilder):
         cls,
         label_order: str = "mafw",
         frame_folder: str = "data/frames",
-        folds: Sequence[int] = FOLDS,
+        folds: Sequence[int] | int = FOLDS,
         lists: str = "official",
         train_list: str = "",
         test_list: str = "",
@@ -77,9 +77,7 @@ class Mafw(ClipBuilder):
             allow_frame_counts: accept clips of another number of frames than is declared.
         """
         pick(cls.label_orders, label_order, "order of labels")
-        chosen = sorted(set(folds))
-        if not chosen or not set(chosen) <= set(FOLDS):
-            raise UserError(f"The folds of MAFW are 1 to 5, not {', '.join(map(str, folds))}.")
+        chosen = dialects.chosen_folds(folds, FOLDS, "MAFW")
         if face_detector and not as_videos:
             raise UserError(
                 "face_detector cuts faces out of videos: set as_videos=True, or leave it out."
