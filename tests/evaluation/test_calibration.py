@@ -10,6 +10,7 @@ from sklearn.calibration import calibration_curve
 from logo_jax.common.errors import UserError
 from logo_jax.evaluation.calibration import (
     brier_score,
+    calibrate,
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
@@ -142,6 +143,31 @@ def test_no_temperature():
         fit_temperature(probabilities, np.array([0, 1]))
     with pytest.raises(UserError, match="no likelier than the others"):
         fit_temperature(probabilities, np.array([1, 0]))
+
+
+def test_a_run_is_judged_before_and_after_its_temperature():
+    probabilities, labels = drawn(3, temperature=0.5)
+    test, validation = slice(0, 1000), slice(1000, 3000)
+    held_out = probabilities[validation], labels[validation]
+    found = calibrate(probabilities[test], labels[test], held_out)
+    assert found["temperature"] == fit_temperature(*held_out)
+    assert found["validation_clips"] == 2000 and not found["note"]
+    better = scaled(probabilities[test], found["temperature"])
+    assert found["after"]["nll"] == negative_log_likelihood(better, labels[test])
+    assert found["after"]["nll"] < found["before"]["nll"]
+    assert found["after"]["ece"] < found["before"]["ece"]
+
+
+@pytest.mark.parametrize(
+    ("validation", "words"),
+    [
+        (None, "There is no validation split, so no temperature is fitted"),
+        ((np.eye(2), np.array([0, 1])), "every validation clip is recognized"),
+    ],
+)
+def test_a_run_says_why_it_has_no_temperature(validation, words):
+    found = calibrate(np.array([[0.9, 0.1]]), np.array([0]), validation)
+    assert found["temperature"] is None and found["after"] is None and words in found["note"]
 
 
 def test_the_picture(tmp_path, monkeypatch):

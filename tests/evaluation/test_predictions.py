@@ -73,6 +73,15 @@ def test_a_column_names_the_folds(file):
     assert predictions.folds.tolist() == [0, 1, 0]
 
 
+def test_an_empty_fold_is_the_place_of_the_file(file):
+    """A set with one split has the column, but no folds."""
+    with_column = "fold,clip_id,true,predicted,p:a,p:b\n,x,a,a,1,0\n"
+    without = "clip_id,true,predicted,p:a,p:b\nx,a,a,1,0\n"
+    first, second = read_predictions([file(with_column)]), read_predictions([file(without)])
+    assert first.fold_names == second.fold_names == ("1",)
+    assert paired(first, second).clip_ids == ("x",)
+
+
 @pytest.mark.parametrize(
     "text, words",
     [

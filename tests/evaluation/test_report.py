@@ -100,6 +100,16 @@ def test_predictions(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["predictions.csv"]  # no temporary file is left
 
 
+def test_predictions_name_the_fold_of_every_clip(tmp_path):
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, ["1", "2"], [0, 0], np.ones((2, 1), np.float32), ("x",), ["2", ""])
+    assert [row[:3] for row in read(path)] == [
+        ["clip_id", "fold", "true"],
+        ["1", "2", "x"],
+        ["2", "", "x"],
+    ]
+
+
 def test_predictions_of_no_clips_are_a_heading(tmp_path):
     path = tmp_path / "predictions.csv"
     write_predictions(path, [], None, np.zeros((0, 2), np.float32), ("happy", "sad"))

@@ -8,7 +8,7 @@ import sklearn.metrics
 
 from logo_jax.common.errors import UserError
 from logo_jax.evaluation.predictions import Predictions
-from logo_jax.evaluation.scenes import by_scene, scene_rows
+from logo_jax.evaluation.scenes import by_scene, scene_numbers, scene_rows
 
 CLASSES = ("Happy", "Sad", "Fear")
 
@@ -55,6 +55,20 @@ def test_few_clips_are_shown_with_their_number():
         ["scene", "clips", "WAR %", "UAR %", "classes", *CLASSES],
         ["War", "59", "74.58", "75.00", "2 of 3", "50.00", "100.00 (n=29)", "-"],
     ]
+
+
+def test_numbers_of_a_scene_for_json():
+    (scene,) = scene_numbers(by_scene(predictions(["War/x/"] * 4, [0, 0, 1, 1], [0, 1, 1, 1])))
+    assert scene == {
+        "scene": "War",
+        "clips": 4,
+        "war": 0.75,
+        "uar": 0.75,
+        "classes_present": 2,
+        "recalls": [0.5, 1.0, None],
+        "class_clips": [2, 2, 0],
+        "confusion": [[1, 1, 0], [0, 2, 0], [0, 0, 0]],
+    }
 
 
 def test_ids_without_a_scene_are_refused():

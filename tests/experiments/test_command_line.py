@@ -8,7 +8,15 @@ from absl import flags
 import launch  # its flags
 from configs import frame_folders
 from logo_jax.common.errors import UserError
-from logo_jax.experiments.command_line import choose, load, override, parse_flags, separate
+from logo_jax.experiments.command_line import (
+    choose,
+    load,
+    override,
+    parse_flags,
+    parse_folds,
+    run,
+    separate,
+)
 from logo_jax.experiments.config import plain
 
 ROOT = launch.__file__.rpartition("/")[0]
@@ -18,7 +26,7 @@ RECIPE = f"{ROOT}/configs/frame_folders.py"
 @pytest.fixture(autouse=True)
 def clean_flags():
     yield
-    for name in ("config", "mode", "workdir"):
+    for name in ("config", "mode", "workdir", "folds", "runs", "seeds"):
         flags.FLAGS[name].unparse()
 
 
@@ -85,6 +93,49 @@ def test_what_is_wrong_is_one_sentence(arguments, message):
 
 def test_argument_of_a_config_file():
     assert load(f"{ROOT}/configs/dfew.py:3").data.fold == 3
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"), [("dfew.py", "dfew-cv"), ("paper.py:stt", "paper-stt-cv")]
+)
+def test_folder_of_a_cross_validation(recipe, name):
+    _, workdir = chosen("--mode=cross_validate", f"--config={ROOT}/configs/{recipe}")
+    assert str(workdir) == f"runs/{name}"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["dfew.py:3"], ["paper.py:stt,3"], ["dfew.py", "--config.data.fold=2"]]
+)
+def test_a_cross_validation_takes_no_fold(arguments):
+    config, *overrides = arguments
+    with pytest.raises(UserError, match=r"trains every fold.* choose folds by --folds=2,3"):
+        chosen("--mode=cross_validate", f"--config={ROOT}/configs/{config}", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--folds=2"], "--folds chooses folds of --mode=cross_validate"),
+        (["--runs=a"], "--runs names what --mode=summarize and --mode=compare read"),
+        (["--mode=evaluate", "--seeds=3"], "--sweep and --seeds train: leave --mode=evaluate out"),
+        (["--mode=compare", f"--config={RECIPE}"], "reads finished runs: leave --config out"),
+        (["--mode=compare", "--config.seed=1"], "reads finished runs: leave --config out"),
+        (["--mode=compare"], "Give --runs=<folder>,<folder>"),
+        (["--mode=summarize", "--runs=a,b"], "Give --output=<folder>"),
+        (["--mode=summarize", "--runs=no such folder"], "There is no folder no such folder"),
+    ],
+)
+def test_flags_that_do_not_go_together(arguments, message):
+    overrides = parse_flags(["launch.py", *arguments])[1:]
+    with pytest.raises(UserError, match=message):
+        run(flags.FLAGS, overrides)
+
+
+@pytest.mark.parametrize("text", ["two", "1-3", "1,,2", "-1"])
+def test_folds_are_numbers(text):
+    assert parse_folds("2, 3") == [2, 3] and parse_folds("") == []
+    with pytest.raises(UserError, match=r"give numbers of folds, as --folds=2,3"):
+        parse_folds(text)
 
 
 @pytest.fixture

@@ -1,0 +1,117 @@
+"""What every judgement leaves: intervals, calibration, frame orders, scenes, all predictions."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss
+
+from logo_jax.evaluation.__main__ import main
+from logo_jax.experiments import evaluate as module
+from logo_jax.experiments.evaluate import evaluate
+from logo_jax.experiments.train import train
+
+CLASSES = ["calm", "joy", "rage"]
+
+
+def read(path):
+    rows = list(csv.DictReader(path.open(newline="")))
+    labels = np.array([CLASSES.index(row["true"]) for row in rows])
+    shares = np.array([[float(row[f"p:{name}"]) for name in CLASSES] for row in rows])
+    return rows, labels, shares / shares.sum(1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture
+def run(config, workdir):
+    """A run of a set with a validation split, trained once for the module."""
+    config.evaluation.controls = "reversed,frozen,thinned"
+    if not (workdir / "results.json").exists():
+        train(config, workdir)
+    return config, json.loads((workdir / "results.json").read_text())["test"]
+
+
+def test_calibration_before_and_after_a_temperature_of_the_validation(run, workdir):
+    _, test = run
+    _, labels, shares = read(workdir / "predictions.csv")
+    _, val_labels, val_shares = read(workdir / "val_predictions.csv")
+    found = test["calibration"]
+    assert found["validation_clips"] == len(val_labels) == 6
+    assert found["before"]["nll"] == pytest.approx(log_loss(labels, shares), rel=1e-5)
+    brier = sum(brier_score_loss(labels == c, shares[:, c]) for c in range(3))
+    assert found["before"]["brier"] == pytest.approx(brier, rel=1e-5)
+    if found["temperature"] is None:
+        assert "The temperature cannot be fitted" in found["note"]
+        return
+
+    def scaled(shares, temperature):
+        powers = shares ** (1 / temperature)
+        return powers / powers.sum(1, keepdims=True)
+
+    best = minimize_scalar(
+        lambda x: log_loss(val_labels, scaled(val_shares, np.exp(x))),
+        bounds=(-7, 7), options={"xatol": 1e-8},
+    )  # fmt: skip
+    assert found["temperature"] == pytest.approx(np.exp(best.x), rel=1e-3)
+    after = log_loss(labels, scaled(shares, found["temperature"]))
+    assert found["after"]["nll"] == pytest.approx(after, rel=1e-4)
+
+
+def test_every_number_is_recomputed_from_the_predictions(run, workdir, tmp_path):
+    _, test = run
+    rows, labels, shares = read(workdir / "predictions.csv")
+    assert list(rows[0])[:4] == ["clip_id", "fold", "true", "predicted"]
+    assert {row["fold"] for row in rows} == {""}  # a set with one split
+    assert test["uar"] == pytest.approx(balanced_accuracy_score(labels, shares.argmax(1)))
+    main([str(workdir / "predictions.csv"), "--json", str(tmp_path / "numbers.json")])
+    (again,) = json.loads((tmp_path / "numbers.json").read_text())["models"]
+    for name, value in again["pooled"].items():
+        assert test[name] == value, name
+    assert test["bootstrap"]["draws"] == 2000
+    for name in ("ece", "nll", "brier"):
+        before = test["calibration"]["before"]
+        assert before[name] == pytest.approx(again["calibration"][name], rel=1e-6)
+
+
+def test_frame_orders_are_judged_on_the_same_clips(run):
+    _, test = run
+    for order in ("reversed", "frozen", "thinned"):
+        confusion = np.array(test[f"{order}_confusion"])
+        np.testing.assert_array_equal(confusion.sum(1), np.sum(test["confusion"], axis=1))
+        assert test[f"{order}_war"] == pytest.approx(np.trace(confusion) / confusion.sum())
+
+
+def test_without_a_validation_split_no_temperature_is_fitted(
+    config, run, workdir, tmp_path, capsys
+):
+    results = evaluate(config, workdir, "", "val", tmp_path)
+    found = results["val"]["calibration"]
+    assert found["temperature"] is None and found["after"] is None
+    assert not (tmp_path / "val_predictions.csv").exists()
+    assert "no validation split, so no temperature is fitted" in capsys.readouterr().out
+    assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_scenes_of_a_set_that_has_them(config, run, workdir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "WITH_SCENES", ("frame_folders",))  # ids are <part>/<class>/<clip>
+    config.evaluation.controls = ""
+    results = evaluate(config, workdir, "", "test", tmp_path)
+    (scene,) = results["test"]["scenes"]
+    assert scene["scene"] == "test" and scene["classes_present"] == 3
+    assert scene["confusion"] == results["test"]["confusion"]
+    assert scene["class_clips"] == [3, 3, 3] and "(n=3)" in capsys.readouterr().out
+
+
+def test_results_are_written_last(config, run, workdir, tmp_path, monkeypatch):
+    """Where results.json stands, the predictions beside it are those of the same judgement."""
+    monkeypatch.setattr(module, "reliability_png", None)  # stands for a kill
+    with pytest.raises(TypeError):
+        evaluate(config, workdir, "", "test", tmp_path)
+    assert (tmp_path / "predictions.csv").exists()
+    assert not (tmp_path / "results.json").exists()
