@@ -67,9 +67,13 @@ def described_options(docstring: str) -> dict[str, str]:
     """What a docstring says of each argument, in its section `Args`."""
     _, _, section = docstring.partition("Args:\n")
     section = section.partition("\n\n")[0]
-    parts = re.split(r"^    (\w+): ", section, flags=re.MULTILINE)
+    parts = re.split(r"^    (\w+(?:, \w+)*): ", section, flags=re.MULTILINE)
     texts = (" ".join(text.split()) for text in parts[2::2])
-    return dict(zip(parts[1::2], texts, strict=True))
+    return {
+        name: text
+        for names, text in zip(parts[1::2], texts, strict=True)
+        for name in names.split(", ")
+    }
 
 
 def prepare(name: str, options: dict[str, Any]) -> int:

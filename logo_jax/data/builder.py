@@ -42,9 +42,8 @@ class ClipBuilder(tfds.core.DatasetBuilder):
     """A TFDS builder whose examples are clips of encoded frames.
 
     A data set derives from it and gives `classes`, `entries`, `make_frames` and `configure`.
-    The shards are our own (see `shards`), in the order of `entries`, one clip in memory at a time:
-    TFDS's GeneratorBasedBuilder would hold up to 1,000 MiB and shuffle, its ShardBasedBuilder
-    holds a shard, and both begin anew when they were interrupted.
+    The shards are our own (see `shards`), in the order of `entries`: TFDS's GeneratorBasedBuilder
+    would hold up to 1,000 MiB and shuffle, and all of its builders begin anew when interrupted.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -236,8 +235,7 @@ class ClipBuilder(tfds.core.DatasetBuilder):
     def _download_and_prepare(self, dl_manager, download_config=None):
         entries = self._checked_entries()
         remarks = self.remarks(entries)
-        for remark in remarks:
-            print(remark, file=sys.stderr, flush=True)
+        sys.stderr.writelines(f"{remark}\n" for remark in remarks)
         found = self._make_shards(entries)
         outcomes = [clip for shard in found for clip in shard.outcomes]
         stored, problems = outcome.sort_out(entries, outcomes)
@@ -342,11 +340,7 @@ class ClipBuilder(tfds.core.DatasetBuilder):
 
 @contextlib.contextmanager
 def _locked(path: Path, folder: Path) -> Iterator[None]:
-    """Hold a lock that other processes wait for; a killed holder frees it.
-
-    Raises:
-        OSError: the file system has no locks.
-    """
+    """Hold a lock that other processes wait for; a killed holder frees it."""
     with open(path, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
