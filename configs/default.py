@@ -45,6 +45,9 @@ def get_config() -> ConfigDict:
     # "new class=old class,..." : head columns of the old classes that serve the new ones.
     config.init_class_map = ""
 
+    # Python file that registers attention schemes of one's own (docs/schemes.md); "" = none.
+    config.scheme_file = ""
+
     config.data = ConfigDict()
     # Data set: "dfew", "ferv39k", "afew", "mafw", "frame_folders" or "synthetic_faces".
     config.data.name = "synthetic_faces"
@@ -79,7 +82,8 @@ def get_config() -> ConfigDict:
     config.data.short = "pad_last"
     # Frames from one to the next in dense sampling.
     config.data.stride = 1
-    # Side, in pixels, to which frames are resized before augmentation.
+    # Side, in pixels, to which frames are resized before augmentation; crops are cut from that.
+    # Test frames are decoded at the size that the views of a test clip need, where it is smaller.
     config.data.frame_size = 224
     # Order of a clip's sampled frames: "natural"; as controls "shuffled", "reversed", "frozen" (the
     # apex repeated), "thinned" (every second one repeated), "single" (the middle one repeated).
@@ -89,6 +93,11 @@ def get_config() -> ConfigDict:
     config.data.class_balanced = 0.0
     # Processes that read and decode; 0 = the training process itself. Results do not depend on it.
     config.data.num_workers = 2
+    # Most that a cache of decoded frames may take on disk, GiB; 0 = none. It is filled in the first
+    # epoch with whole clips, as far as they fit, and spares the later ones reading and decoding.
+    config.data.cache_gib = 0.0
+    # Folder of such caches, a fast local disk; "" = beside the prepared data set.
+    config.data.cache_dir = ""
 
     # Augmentation in training, one draw per clip; evaluation sees the whole frame.
     config.augment = ConfigDict()

@@ -9,6 +9,8 @@ whole face and its mirror image, as in face recognition.
 The probabilities of all views, temporal times spatial, are averaged after the softmax.
 """
 
+import math
+
 import numpy as np
 
 from logo_jax.common.errors import UserError
@@ -48,3 +50,13 @@ def spatial_views(number: int, num_clips: int) -> list[dict[str, np.ndarray]]:
         }
         for crop, mirrored in SPATIAL_VIEWS[number]
     ]
+
+
+def decoded_size(number: int, image_size: int, frame_size: int) -> int:
+    """Side to which frames need be decoded for so many views, see `spatial_views`.
+
+    The smallest crop that a view shows has then `image_size` pixels, unless `frame_size`, the size
+    of the frames in training, has fewer: test frames are never larger than those.
+    """
+    side = min(height for (_, _, height, _), _ in SPATIAL_VIEWS[number])
+    return min(frame_size, math.ceil(image_size / side))

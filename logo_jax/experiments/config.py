@@ -38,6 +38,8 @@ FREE_FIELDS = (
     "data.data_dir",
     "data.source",
     "data.num_workers",
+    "data.cache_gib",
+    "data.cache_dir",
     "evaluation.",  # the selection of checkpoints sees one view, whatever stands there
 )
 
@@ -106,7 +108,7 @@ def check(config: ConfigDict) -> None:
     ):
         if _field(config, field) < 1:
             raise UserError(f"config.{field}={_field(config, field)}: it must be at least 1.")
-    for field in ("max_steps", "data.fold", "data.num_workers", "seed"):
+    for field in ("max_steps", "data.fold", "data.num_workers", "data.cache_gib", "seed"):
         if _field(config, field) < 0:
             raise UserError(f"config.{field}={_field(config, field)}: it cannot be negative.")
     if config.seed >= 2**32:  # JAX takes the lower 32 bits: another seed would give the same run

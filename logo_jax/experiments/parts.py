@@ -21,7 +21,7 @@ from logo_jax.data.pipeline import ClipSource, eval_batches, train_batches
 from logo_jax.data.prepared import PreparedSet, load
 from logo_jax.data.sampling import Sampler, make_samplers
 from logo_jax.data.validation import cut_validation
-from logo_jax.data.views import spatial_views
+from logo_jax.data.views import decoded_size, spatial_views
 from logo_jax.models import build
 from logo_jax.training.accumulate import check_parts
 from logo_jax.training.objective import Objective
@@ -337,8 +337,14 @@ class Judge:
             rows,
             batch_size=size,
             sampler=in_time,
-            frame_size=self.config.data.frame_size,
+            frame_size=decoded_size(
+                1 if one_view else views.spatial_views,
+                self.config.input.image_size,
+                self.config.data.frame_size,
+            ),
             num_workers=self.config.data.num_workers,
+            cache_gib=self.config.data.cache_gib,
+            cache_dir=self.config.data.cache_dir,
             frame_order=frame_order,
             seed=self.config.seed,
             process_index=jax.process_index(),

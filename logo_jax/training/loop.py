@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -88,10 +88,12 @@ def fit(
 
     try:
         with StopSignals() as signals:
+            upcoming = _Upcoming(batches, mesh)
+            if first_step < schedule.total_steps:
+                averages.waited += upcoming.fetch(None)
             for step in range(first_step + 1, schedule.total_steps + 1):
-                asked = time.perf_counter()
                 try:
-                    batch = next(batches)
+                    batch = upcoming.take()
                 except Exception:
                     if not signals.received:
                         raise
@@ -100,12 +102,13 @@ def fit(
                         finish(running)
                     checkpoints.save(state, {**meta, "step": step - 1})
                     raise _interrupted(signals.received, step - 1, schedule) from None
-                averages.waited += time.perf_counter() - asked
-                state, metrics = train_step(state, to_devices(batch, mesh))
+                state, metrics = train_step(state, batch.on_devices)
+                if step < schedule.total_steps:  # while the devices work on this step
+                    averages.waited += upcoming.fetch(metrics)
                 # Reading the step before this one keeps the devices busy while the host reads.
                 if running is not None:
                     finish(running)
-                running = _Work(step, metrics, len(batch["label"]), batch.get("row"))
+                running = _Work(step, metrics, batch.clips, batch.row)
 
                 log_now = _due(step, schedule.log_every, schedule.total_steps)
                 save_now = _due(step, schedule.checkpoint_every, schedule.total_steps)
@@ -119,6 +122,7 @@ def fit(
                     _write(log, step, values, state, checkpoints, meta)
                     loss = f"loss {values['loss']:.4f}" if "loss" in values else "all steps skipped"
                     note = f"{loss}, {values['clips_per_second']:.1f} clips/s"
+                    note += f", input_wait {values['input_wait']:.0%}"
                 progress.update(1, note)
                 if save_now or signals.received:
                     checkpoints.save(state, {**meta, "step": step})
@@ -132,6 +136,46 @@ def fit(
         progress.close()
         batches.close()
     return state
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    on_devices: dict[str, jax.Array]
+    clips: int  # of this host
+    row: np.ndarray | None  # of this host's clips
+
+
+class _Upcoming:
+    """The batch of the next step, on its way to the devices while they work on this one."""
+
+    def __init__(self, batches: Iterator[dict[str, np.ndarray]], mesh: Mesh):
+        self._batches, self._mesh = batches, mesh
+        self._found: _Batch | Exception | None = None
+
+    def fetch(self, running: Metrics | None) -> float:
+        """Fetch the next batch, and return for how long the devices waited for it, in seconds.
+
+        That is 0 where they still work on the step of the metrics `running`. Where they do not, it
+        is all of the time that the batch took, though they may have been busy for part of it.
+        """
+        asked = time.perf_counter()
+        try:
+            batch = next(self._batches)
+            on_devices = to_devices(batch, self._mesh)
+            self._found = _Batch(on_devices, len(batch["label"]), batch.get("row"))
+        except Exception as error:
+            self._found = error  # raised by `take`, once the steps before it are done
+        if running is not None and not all(value.is_ready() for value in running.values()):
+            return 0.0
+        return time.perf_counter() - asked
+
+    def take(self) -> _Batch:
+        """Return the batch, or raise what its fetching raised."""
+        found, self._found = self._found, None
+        if isinstance(found, Exception):
+            raise found
+        assert found is not None
+        return found
 
 
 def _due(step: int, every: int, total: int) -> bool:
@@ -165,7 +209,7 @@ def _finite(
     raise UserError(
         f"Step {work.step}: {found}, so the parameters are no longer finite; {kept}.{clips} Lower "
         "optimizer.learning_rate or set optimizer.clip_norm, and start in another --workdir; or "
-        "add --config.skip_nonfinite=True, which goes on without such steps."
+        "add --skip_nonfinite, which goes on without such steps."
     )
 
 
