@@ -27,9 +27,10 @@ img{max-width:100%;height:auto}pre{overflow-x:auto;font-size:.85rem}
 caption{text-align:left;padding-bottom:.4rem;max-width:60rem}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--faint);text-align:right;white-space:nowrap}
 th:first-child,td:first-child,td.text{text-align:left}td.text{white-space:normal;min-width:14rem}
-th{white-space:normal;vertical-align:bottom}td.left{text-align:left;white-space:normal}
+th{white-space:normal;vertical-align:bottom;min-width:3.5rem}
+td.left{text-align:left;white-space:normal}
 .wide{margin:1rem 0}.wide table{min-width:min(100%,32rem)}
-.row{display:flex;flex-wrap:wrap;gap:.5rem}.row>*{flex:0 1 22rem;min-width:0}
+.row{display:flex;flex-wrap:wrap;gap:.5rem}.row>*{flex:1 1 17rem;min-width:0;max-width:26rem}
 td.best{font-weight:bold}td.gray,tr.gray td{opacity:.55}
 td.shade1{background:#3b7dd81a}td.shade2{background:#3b7dd833}td.shade3{background:#3b7dd84d}
 td.shade4{background:#3b7dd866}td.shade5{background:#3b7dd880}

@@ -1,10 +1,12 @@
 """The curves of a training, from the lines of its metrics.jsonl, and the reliability diagram."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from logo_jax.common.errors import UserError
@@ -50,49 +52,65 @@ def training_seconds(lines: Sequence[Line], batch_size: int) -> float:
     return seconds
 
 
-def curves(logs: Mapping[str, Sequence[Line]], losses: Sequence[str]) -> Draw:
-    """A drawing of loss, WAR and UAR of the selection, and learning rate against the step.
+def curves(logs: Mapping[str, Sequence[Line]], losses: Sequence[str]) -> dict[str, Draw]:
+    """Drawings of loss, WAR and UAR of the selection (where there are any), and learning rate
+    against the step, by name.
 
     With one log, the parts of its loss, by the names in `losses`, are drawn as well, where there
     are two of them or more; with several logs, each has one colour.
     """
 
+    def plot(axes: Axes, lines: Sequence[Line], name: str, **style_of: Any) -> None:
+        scale = 100 if name.startswith("selection") else 1
+        points = [(line["step"], scale * line[name]) for line in lines if name in line]
+        axes.plot([x for x, _ in points], [y for _, y in points], **style_of)
+
+    def loss(axes: Axes) -> None:
+        for (name, lines), colour in zip(logs.items(), cycle(COLOURS)):
+            plot(axes, lines, "loss", color=colour, label=name if len(logs) > 1 else "loss")
+        (lines, *others) = logs.values()
+        names = [name for name in losses if any(name in line for line in lines)]
+        if not others and len(names) > 1:
+            for name, colour in zip(names, COLOURS[1:], strict=False):
+                plot(axes, lines, name, color=colour, label=name, lw=1)
+
+    def selection(axes: Axes) -> None:
+        for (name, lines), colour in zip(logs.items(), cycle(COLOURS)):
+            for score, dashes in (("war", "-"), ("uar", "--")):
+                label = f"{name}, {score.upper()}" if len(logs) > 1 else score.upper()
+                plot(axes, lines, f"selection_{score}", color=colour, label=label, ls=dashes,
+                     marker="o", ms=3)  # fmt: skip
+
+    def rate(axes: Axes) -> None:
+        for lines, colour in zip(logs.values(), cycle(COLOURS)):
+            plot(axes, lines, "learning_rate", color=colour)
+
+    drawings = {"loss": _axes("loss", loss), "learning rate": _axes("learning rate", rate)}
+    if any("selection_war" in line for lines in logs.values() for line in lines):
+        drawings["WAR and UAR"] = _axes("WAR and UAR of the selection, %", selection)
+    return drawings
+
+
+def _axes(title: str, fill: Callable[[Axes], None]) -> Draw:
     def draw(theme: Theme) -> Figure:
-        selection = any("selection_war" in line for lines in logs.values() for line in lines)
-        names = ["loss", "selection", "learning rate"] if selection else ["loss", "learning rate"]
-        figure = Figure(figsize=(4.2 * len(names), 3.4))
-        panels = dict(zip(names, figure.subplots(1, len(names)), strict=True))
-        for number, (name, lines) in enumerate(logs.items()):
-            colour = COLOURS[number % len(COLOURS)]
-            label = name if len(logs) > 1 else "loss"
-            panels["loss"].plot(*_points(lines, "loss"), color=colour, label=label)
-            panels["learning rate"].plot(*_points(lines, "learning_rate"), color=colour)
-            if selection:
-                war = f"{name}, WAR" if len(logs) > 1 else "WAR"
-                uar = f"{name}, UAR" if len(logs) > 1 else "UAR"
-                marks = {"color": colour, "marker": "o", "ms": 3}
-                panels["selection"].plot(*_points(lines, "selection_war", 100), label=war, **marks)
-                panels["selection"].plot(
-                    *_points(lines, "selection_uar", 100), label=uar, ls="--", **marks
-                )
-        if len(logs) == 1:
-            (lines,) = logs.values()
-            parts = [name for name in losses if any(name in line for line in lines)]
-            for place, part in enumerate(parts if len(parts) > 1 else [], 1):
-                colour = COLOURS[place % len(COLOURS)]
-                panels["loss"].plot(*_points(lines, part), lw=1, color=colour, label=part)
-        for name, axes in panels.items():
-            axes.set_xlabel("step")
-            axes.set_ylabel("% (selection)" if name == "selection" else name)
-            style(axes, theme)
-            if axes.get_legend_handles_labels()[0] and name != "learning rate":
-                legend = axes.legend(fontsize=7, facecolor=theme.paper, edgecolor=theme.faint)
-                for text in legend.get_texts():
-                    text.set(color=theme.ink, parse_math=False)
-        figure.tight_layout()
+        figure = Figure(figsize=(4.6, 3.4))
+        axes = figure.add_subplot()
+        fill(axes)
+        axes.set_xlabel("step")
+        axes.set_ylabel(title)
+        style(axes, theme)
+        legend(axes, theme)
         return figure
 
     return draw
+
+
+def legend(axes: Axes, theme: Theme) -> None:
+    """A small legend in the colours of the theme, where there is more than one label."""
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        box = axes.legend(fontsize=7, facecolor=theme.paper, edgecolor=theme.faint)
+        for text in box.get_texts():
+            text.set(color=theme.ink, parse_math=False)
 
 
 def reliability_diagram(bins: Mapping[str, Mapping[str, Sequence[float]]]) -> Draw:
@@ -113,15 +131,7 @@ def reliability_diagram(bins: Mapping[str, Mapping[str, Sequence[float]]]) -> Dr
         axes.set_xlabel("confidence (mean of the bin)")
         axes.set_ylabel("accuracy")
         style(axes, theme)
-        if len(bins) > 1:
-            legend = axes.legend(fontsize=7, facecolor=theme.paper, edgecolor=theme.faint)
-            for text in legend.get_texts():
-                text.set(color=theme.ink, parse_math=False)
+        legend(axes, theme)
         return figure
 
     return draw
-
-
-def _points(lines: Sequence[Line], name: str, scale: float | int = 1) -> tuple[list, list]:
-    found = [(line["step"], scale * line[name]) for line in lines if name in line]
-    return [step for step, _ in found], [value for _, value in found]

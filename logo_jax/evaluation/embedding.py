@@ -119,13 +119,22 @@ def embedding_plot(
             axes.grid(False)
             axes.set_xticks([])
             axes.set_yticks([])
+            for spine in axes.spines.values():
+                spine.set(visible=True, color=theme.faint)
+        columns = 2 * len(panels)
         handles, names = figure.axes[0].get_legend_handles_labels()
         legend = figure.legend(
-            handles, names, loc="lower center", ncols=4, fontsize=8, frameon=False, markerscale=1.6
+            handles,
+            names,
+            loc="lower center",
+            ncols=columns,
+            fontsize=8,
+            frameon=False,
+            markerscale=1.6,
         )
         for text in legend.get_texts():
             text.set(color=theme.ink, parse_math=False)
-        rows = -(-len(classes) // 4)
+        rows = -(-len(classes) // columns)
         figure.subplots_adjust(bottom=0.03 + 0.05 * rows, top=0.93, left=0.02, right=0.98,
                                wspace=0.05)  # fmt: skip
         return figure

@@ -7,11 +7,12 @@ import cv2
 import matplotlib
 import numpy as np
 from jaxtyping import Float, Int, UInt8
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from logo_jax.common import page
 from logo_jax.common.figures import Draw, Theme, style
-from logo_jax.evaluation.curves import COLOURS
+from logo_jax.evaluation.curves import COLOURS, legend
 from logo_jax.evaluation.predictions import Predictions
 from logo_jax.evaluation.tables import Table
 
@@ -59,7 +60,8 @@ def thumbnail(
         ).clip(0, 1)
         colours = matplotlib.colormaps["inferno"](wide)[..., :3] * 255
         gray = np.repeat(small.mean(axis=-1, keepdims=True), 3, axis=-1)
-        small = (0.45 * gray + 0.55 * colours).astype(np.uint8)
+        opacity = 0.25 + 0.45 * wide[..., None]
+        small = ((1 - opacity) * gray + opacity * colours).astype(np.uint8)
     encoded = cv2.imencode(
         ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
     )[1]
@@ -85,9 +87,12 @@ def clip_strip(predictions: Predictions, row: int, frames: UInt8[np.ndarray, "T 
 
 
 def probabilities_table(
-    predictions: Predictions, groups: Sequence[tuple[str, Int[np.ndarray, " n"]]], name: str
+    predictions: Predictions,
+    groups: Sequence[tuple[str, Int[np.ndarray, " n"]]],
+    name: str,
+    of: str = "",
 ) -> Table:
-    """The probabilities of chosen clips; `groups` are words and rows."""
+    """The probabilities of chosen clips; `groups` are words and rows, `of` says which model."""
     body = []
     for words, rows in groups:
         for row in rows:
@@ -101,7 +106,7 @@ def probabilities_table(
             body.append([predictions.clip_ids[row], words, truth, *cells])
     return Table(
         name,
-        "Probabilities; that of the predicted class is bold. Those of all clips are in "
+        f"{of}Probabilities; that of the predicted class is bold. Those of all clips are in "
         "predictions.csv.",
         ["clip", "group", "true class", *predictions.class_names],
         body,
@@ -155,49 +160,55 @@ def looks_table(
 
 
 def frames_table(
-    mass: dict[str, Float[np.ndarray, "N T"]], change: Float[np.ndarray, "N T"], name: str
+    mass: dict[str, Float[np.ndarray, "N T"]],
+    change: Float[np.ndarray, "N T"],
+    name: str,
+    of: str = "",
 ) -> Table:
-    """The numbers of `contribution_plot`."""
+    """The numbers of `contribution_plots`; `of` says in the caption which model."""
     body = [[f"{words}, %", *(f"{100 * share:.2f}" for share in shares.mean(axis=0))]
             for words, shares in mass.items()]  # fmt: skip
     body.append(["|change of p|", *(f"{value:.4f}" for value in np.abs(change).mean(axis=0))])
     return Table(
         name,
-        "Contribution of each frame: its share of the attention, and the mean absolute change of "
-        "the true class's probability when it is replaced.",
+        f"{of}Contribution of each frame, mean over {len(change)} clips: its share of the "
+        "attention, and the absolute change of the true class's probability when it is replaced. "
+        "Dashed: every frame alike.",
         ["frame", *map(str, range(1, change.shape[1] + 1))],
         body,
     )
 
 
-def contribution_plot(
+def contribution_plots(
     mass: dict[str, Float[np.ndarray, "N T"]], change: Float[np.ndarray, "N T"]
-) -> Draw:
-    """A drawing of the mean contribution of each frame over N clips: attention mass (one line per
-    map) and the mean absolute change of the true class's probability."""
+) -> dict[str, Draw]:
+    """Drawings of the mean contribution of each frame over N clips, by name: attention mass (one
+    line per map; none without maps) and absolute change of the true class's probability."""
+    numbers = np.arange(1, change.shape[1] + 1)
 
-    def draw(theme: Theme) -> Figure:
-        figure = Figure(figsize=(4.6 * (2 if mass else 1), 3.2))
-        panels = figure.subplots(1, 2 if mass else 1, squeeze=False)[0]
-        numbers = np.arange(1, change.shape[1] + 1)
-        for number, (name, shares) in enumerate(mass.items()):
-            means = 100 * shares.mean(axis=0)
-            colour = COLOURS[number % len(COLOURS)]
-            panels[0].plot(numbers, means, "o-", ms=3, color=colour, label=name)
-        if mass:
-            panels[0].set_ylim(bottom=0)
-            panels[0].set_ylabel("% of the mass on tokens")
-            panels[0].axhline(100 / len(numbers), color=theme.spare, ls="--", lw=1)
-        panels[-1].bar(numbers, np.abs(change).mean(axis=0), color=COLOURS[0])
-        panels[-1].set_ylabel("mean |change of p(true class)|")
-        for axes in panels:
-            axes.set_xlabel("frame")
-            style(axes, theme)
-        if mass:
-            legend = panels[0].legend(fontsize=7, facecolor=theme.paper, edgecolor=theme.faint)
-            for text in legend.get_texts():
-                text.set_color(theme.ink)
-        figure.tight_layout()
+    def attention(theme: Theme) -> Figure:
+        figure, axes = _frame_axes(theme, "% of the mass on tokens")
+        for (name, shares), colour in zip(mass.items(), COLOURS, strict=False):
+            axes.plot(numbers, 100 * shares.mean(axis=0), "o-", ms=3, color=colour, label=name)
+        axes.axhline(100 / len(numbers), color=theme.spare, ls="--", lw=1)
+        axes.set_ylim(bottom=0)
+        legend(axes, theme)
         return figure
 
-    return draw
+    def effect(theme: Theme) -> Figure:
+        figure, axes = _frame_axes(theme, "mean |change of p(true class)|")
+        axes.bar(numbers, np.abs(change).mean(axis=0), color=COLOURS[0])
+        return figure
+
+    drawings: dict[str, Draw] = {"attention": attention} if mass else {}
+    return drawings | {"replaced": effect}
+
+
+def _frame_axes(theme: Theme, title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.6, 3.2))
+    axes = figure.add_subplot()
+    axes.set_xlabel("frame")
+    axes.set_ylabel(title)
+    style(axes, theme)
+    axes.set_axisbelow(True)
+    return figure, axes

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from logo_jax.common import page
+from logo_jax.common.figures import Draw
 from logo_jax.common.files import atomic_writer, make_folder
 from logo_jax.common.page import Marked
 from logo_jax.evaluation.report import printable
@@ -72,6 +73,36 @@ class Table:
             file.write(self.latex())
 
 
+class Page:
+    """The parts of a page as they come; tables and figures are files as well."""
+
+    def __init__(self, folder: Path):
+        """Make `folder`, which takes the page, `tables/` and `figures/`.
+
+        Raises:
+            UserError: it cannot be made or written to.
+        """
+        self.folder = make_folder(folder)
+        self.figures = make_folder(folder / "figures")
+        self.parts: list[str] = []
+
+    def add(self, *parts: str) -> None:
+        self.parts += parts
+
+    def say(self, text: str) -> None:
+        """Add a paragraph."""
+        self.add(page.paragraph(text))
+
+    def table(self, table: Table) -> str:
+        """Write the table's files; its markup."""
+        table.write(self.folder / "tables")
+        return table.html()
+
+    def figure(self, draw: Draw, name: str, alt: str) -> str:
+        """Write the light figure to a file; the markup of both."""
+        return page.figure(draw, name, alt, self.figures)
+
+
 def tex(text: str) -> str:
     """Text as TeX prints it, character by character."""
     return "".join(TEX.get(c, c) for c in printable(text))
@@ -114,8 +145,8 @@ def scores_table(
     return Table(name, caption, titles, body)
 
 
-def folds_table(found: dict[str, Any], name: str) -> Table:
-    """Every fold of one run."""
+def folds_table(found: dict[str, Any], name: str, of: str = "") -> Table:
+    """Every fold of one run; `of` says in the caption which, where there are several."""
     body = [
         [
             fold["fold"],
@@ -127,7 +158,8 @@ def folds_table(found: dict[str, Any], name: str) -> Table:
         for fold in found["folds"]
     ]
     head = ["fold", "clips", "WAR %", "UAR %", *found["classes"]]
-    return Table(name, "Every fold, with the recall of each class in per cent.", head, body)
+    caption = f"{of}Every fold, with the recall of each class in per cent."
+    return Table(name, caption, head, body)
 
 
 def recalls_table(found: dict[str, Any], name: str) -> Table:
@@ -167,15 +199,17 @@ def confusion_table(
     return Table(name, caption, ["true class", "clips", *classes], body)
 
 
-def calibration_table(summaries: Sequence[tuple[str, dict[str, Any]]]) -> Table:
-    body = []
-    for title, found in summaries:
-        numbers = found["calibration"]
-        body.append([title, *(f"{numbers[key]:.4f}" for key in ("ece", "nll", "brier"))])
+def calibration_table(rows: Sequence[tuple[str, dict[str, Any]]]) -> Table:
+    """`calibration.measures`, each with its title."""
+    body = [
+        [title, *(f"{numbers[key]:.4f}" for key in ("ece", "nll", "brier"))]
+        for title, numbers in rows
+    ]
     return Table(
         "calibration",
         "Expected calibration error (15 bins of equal mass), negative log likelihood in nats, "
-        "Brier score summed over classes (0 to 2). No temperature is fitted.",
+        "Brier score summed over classes (0 to 2). T: scaled by a temperature, fitted on so many "
+        "validation clips.",
         ["run", "ECE", "NLL", "Brier"],
         body,
     )
@@ -202,24 +236,26 @@ def models_table(pairs: Sequence[dict[str, Any]], names: Sequence[str]) -> Table
     return Table(
         "tests",
         "Pairs of trained models on the same clips, pooled, in points: first minus second. Holm's "
-        f"correction goes over {len(pairs)} pairs, for WAR and UAR apart.",
+        "correction goes over all pairs, for WAR and UAR apart.",
         ["pair", "number", "difference", "95 %", "test", "p", "p (Holm)"],
         body,
     )
 
 
-def methods_table(pairs: Sequence[dict[str, Any]], names: Sequence[str]) -> Table:
+def methods_table(
+    pairs: Sequence[dict[str, Any]], names: Sequence[str], seeds: Sequence[int]
+) -> Table:
     """`seeds.compare_seeds`: every pair of methods, every seed, and the mean over all."""
     body = []
     for pair in pairs:
         first, second = (names[index] for index in pair["methods"])
         for score in ("war", "uar"):
             title = [f"{first} − {second}", score.upper()]
-            for number, row in enumerate(pair["seeds"], 1):
+            for seed, row in zip(seeds, pair["seeds"], strict=True):
                 value = row[score]
                 folds = ", ".join(map(_points, value["folds"]))
                 tests = [f"{value['p']:.4g}", f"{value['p_holm']:.4g}"]
-                body.append([*title, str(number), _points(value["difference"]), folds, *tests])
+                body.append([*title, str(seed), _points(value["difference"]), folds, *tests])
             over_all = f"{_points(pair[score]['mean'])} ± {percent(pair[score]['std'])}"
             body.append([*title, "mean", Marked(over_all, "best"), "", "", ""])
     return Table(

@@ -43,7 +43,7 @@ def test_text_is_never_markup(tmp_path):
         page.preformatted(evil),
         page.table(evil, [evil], [[evil], [page.Marked(evil, "best")]]),
         page.strip([page.image(b"x", evil)], evil),
-        page.folded(evil, []),
+        page.row([page.folded(evil, [])]),
         page.figure(draw, "plot", evil, tmp_path),
     ]
     page.write_page(tmp_path / "page.html", evil, parts)

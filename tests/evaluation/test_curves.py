@@ -37,7 +37,8 @@ def test_time_is_that_of_the_steps():
 
 
 def test_one_log_is_drawn_with_the_parts_of_its_loss():
-    loss, selection, rate = curves({"A": LINES}, ("cross_entropy", "focal", "ec_stfl"))(LIGHT).axes
+    found = curves({"A": LINES}, ("cross_entropy", "focal", "ec_stfl"))
+    loss, rate, selection = (draw(LIGHT).axes[0] for draw in found.values())
     assert drawn(loss) == {
         "loss": [(2, 2.0), (5, 1.0)],
         "cross_entropy": [(2, 1.5), (5, 0.8)],
@@ -48,8 +49,9 @@ def test_one_log_is_drawn_with_the_parts_of_its_loss():
 
 
 def test_several_logs_have_one_curve_each_and_no_empty_panel():
-    figure = curves({"A": LINES[::2], "B": LINES[::2]}, ("cross_entropy", "focal"))(LIGHT)
-    assert len(figure.axes) == 2 and set(drawn(figure.axes[0])) == {"A", "B"}
+    found = curves({"A": LINES[::2], "B": LINES[::2]}, ("cross_entropy", "focal"))
+    assert set(found) == {"loss", "learning rate"}
+    assert set(drawn(found["loss"](LIGHT).axes[0])) == {"A", "B"}
 
 
 def test_reliability_has_a_point_for_each_bin():
