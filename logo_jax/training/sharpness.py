@@ -97,13 +97,13 @@ class LookSamState(NamedTuple):
     Attributes:
         base: state of the base optimizer.
         perturbation_norm: ||e|| of the last ascent.
-        count: steps done.
+        steps: number of steps done.
         orthogonal: g_v, the part of the last ascent's gradient that is orthogonal to the plain one.
     """
 
     base: optax.OptState
     perturbation_norm: Float[Array, ""]
-    count: Int[Array, ""]
+    steps: Int[Array, ""]
     orthogonal: optax.Updates
 
 
@@ -162,10 +162,10 @@ def looksam(
             found = jax.tree.map(lambda g, v: g + ratio * v, plain, state.orthogonal)
             return found, state.perturbation_norm, state.orthogonal
 
-        found, norm, orthogonal = jax.lax.cond(state.count % every == 0, ascend, reuse)
+        found, norm, orthogonal = jax.lax.cond(state.steps % every == 0, ascend, reuse)
         followed = jax.tree.map(lambda f, g: f.astype(g.dtype), found, grads)
         updates, base_state = base.update(followed, state.base, params, **extra_args)
-        return updates, LookSamState(base_state, norm, state.count + 1, orthogonal)
+        return updates, LookSamState(base_state, norm, state.steps + 1, orthogonal)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -79,13 +79,14 @@ def make_train_step(
         dropout_key = jax.random.fold_in(state.dropout_key, state.step)
 
         def output(params: Any, clips: Array, key: Array) -> tuple[Output, dict[str, Any]]:
-            return model.apply(
+            result: Any = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 clips,
                 train=True,
                 rngs={"dropout": key},
                 mutable=["batch_stats"],
             )
+            return result
 
         def loss_of(params: Any, part: Batch, key: Array) -> tuple[Float[Array, ""], Found]:
             clips = prepare(part)
@@ -133,7 +134,8 @@ def make_train_step(
         # Batch statistics and loss state are those of the first pass: later ones are ignored, and
         # all begin with the old ones, so that they see the same function. What losses keep is made
         # of all clips of the pass together, whatever the micro-batches.
-        loss_state = loss(*found.clips, state.loss_state)[2]
+        out, targets = found.clips
+        loss_state = loss(out, targets, state.loss_state)[2]
 
         updates, opt_state = tx.update(
             grads,

@@ -30,17 +30,20 @@ def endless():
         yield {"label": np.zeros(2, np.int32)}
 
 
-def fit(workdir, total_steps, batches=None, log=None, **options):
+def fit(
+    workdir, total_steps, batches=None, log=None, step=add_one, log_every=1, checkpoint_every=100,
+    **options,
+):  # fmt: skip
     """Start, or start again, in `workdir`."""
     state, checkpoints = state_of_step_0(), Checkpoints(workdir)
     if checkpoints.latest_step() is not None:
         state, _ = checkpoints.restore(state)
     log = log or TrainingLog(workdir, int(state.step))
-    schedule = loop.Schedule(total_steps, log_every=1, checkpoint_every=100, evaluate_every=2)
+    schedule = loop.Schedule(total_steps, log_every, checkpoint_every, evaluate_every=2)
     try:
         return loop.fit(
             state,
-            add_one,
+            step,
             batches or endless(),
             schedule,
             mesh=data_mesh(),

@@ -1,0 +1,114 @@
+"""A newest checkpoint that is cut, changed or half deleted: the run goes on from the one before."""
+
+import random
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from logo_jax.common.errors import UserError
+from logo_jax.training.checkpoint import Checkpoints, find_checkpoint, load_variables
+from logo_jax.training.damage import CHECKSUMS, damage, set_aside_damaged
+from tests.training.small_run import META, fit, state_of_step_0
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """A run with checkpoints of steps 1 and 2."""
+    workdir = tmp_path_factory.mktemp("two")
+    fit(workdir, 1)
+    fit(workdir, 2)
+    return workdir
+
+
+def files(checkpoint):
+    return sorted(p for p in checkpoint.rglob("*") if p.is_file() and p.stat().st_size)
+
+
+def cut(checkpoint, rng):
+    file = rng.choice(files(checkpoint))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def change(checkpoint, rng):
+    """One bit, in any file: Orbax itself does not see it in an array."""
+    file = rng.choice(files(checkpoint))
+    content = bytearray(file.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    file.write_bytes(content)
+
+
+def half_delete(checkpoint, rng):
+    for file in rng.sample(files(checkpoint), len(files(checkpoint)) // 2):
+        file.unlink()
+
+
+def lose_meta(checkpoint, rng):
+    shutil.rmtree(checkpoint / "meta")
+
+
+def empty(checkpoint, rng):
+    for path in checkpoint.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("harm", [cut, change, half_delete, lose_meta, empty])
+def test_the_one_before_is_used_with_a_warning_that_names_both(two, tmp_path, capsys, harm, seed):
+    shutil.copytree(two, tmp_path, dirs_exist_ok=True)
+    last = tmp_path / "checkpoints" / "last"
+    harm(last / "2", random.Random(seed))
+    set_aside_damaged(tmp_path)
+    said = capsys.readouterr().err
+    assert str(last / "2") in said and f"the run goes on from {last / '1'}" in said
+    assert (tmp_path / "checkpoints" / "damaged" / "2").is_dir()
+    np.testing.assert_array_equal(load_variables(find_checkpoint(tmp_path))["params"]["w"], 1)
+    fit(tmp_path, 3)
+    np.testing.assert_array_equal(load_variables(find_checkpoint(tmp_path))["params"]["w"], 3)
+    assert not damage(last / "3")
+
+
+def test_what_is_whole_stays(two, tmp_path, capsys):
+    shutil.copytree(two, tmp_path, dirs_exist_ok=True)
+    set_aside_damaged(tmp_path)
+    (tmp_path / "checkpoints" / "last" / "2" / CHECKSUMS).unlink()  # killed just before it
+    set_aside_damaged(tmp_path)
+    set_aside_damaged(tmp_path / "a run that has not begun")
+    assert capsys.readouterr().err == ""
+    assert find_checkpoint(tmp_path).name == "2"
+
+
+def test_the_same_step_may_be_damaged_twice(two, tmp_path):
+    for _ in range(2):
+        shutil.copytree(two, tmp_path, dirs_exist_ok=True)
+        lose_meta(tmp_path / "checkpoints" / "last" / "2", None)
+        set_aside_damaged(tmp_path)
+    names = {path.name for path in (tmp_path / "checkpoints" / "damaged").iterdir()}
+    assert names == {"2", "2-2"}
+
+
+def test_the_only_checkpoint_stays_and_its_reader_says_what_is_wrong(two, tmp_path):
+    shutil.copytree(two, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints" / "last" / "1")
+    change(tmp_path / "checkpoints" / "last" / "2", random.Random(0))
+    set_aside_damaged(tmp_path)
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(UserError, match=r"damaged \(.* is not what was written\)"):
+        checkpoints.restore(state_of_step_0())
+    checkpoints.close()
+
+
+def test_a_changed_byte_of_an_array_is_refused_by_its_reader(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    noise = jax.random.normal(jax.random.key(0), (4000,))
+    state = state_of_step_0().replace(params={"w": noise})
+    checkpoints.save(state, {"step": 0, **META})
+    checkpoints.close()
+    checkpoint = find_checkpoint(tmp_path)
+    largest = max((checkpoint / "variables").rglob("*"), key=lambda p: p.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged .variables/.* is not what was written"):
+        load_variables(checkpoint)

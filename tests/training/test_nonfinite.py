@@ -1,0 +1,54 @@
+"""Steps whose loss is not finite: named with their clips, and skipped where that is asked."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from logo_jax.common.errors import UserError
+from logo_jax.training.checkpoint import find_checkpoint
+from tests.training.small_run import add_one, fit
+
+CLIP_IDS = ["happy/1", "sad/7", "sad/8"]
+
+
+def batches():
+    while True:
+        yield {"label": np.zeros(2, np.int32), "row": np.array([0, 2], np.int32)}
+
+
+def lost_at(*steps):
+    """A step whose loss is not finite at `steps`, where it changes nothing but the number."""
+
+    def step(state, batch):
+        new, metrics = add_one(state, batch)
+        if int(state.step) + 1 in steps:
+            metrics |= {"finite": jnp.asarray(False), "loss": jnp.asarray(np.nan)}
+            new = new.replace(params=state.params)
+        return new, metrics
+
+    return step
+
+
+def test_a_step_that_is_not_finite_is_named_with_its_clips(tmp_path):
+    with pytest.raises(UserError) as error:
+        fit(tmp_path, 6, batches(), step=lost_at(4), checkpoint_every=2, clip_ids=CLIP_IDS)
+    text = str(error.value)
+    assert text.startswith("Step 4: the loss is nan and the gradient norm 1.0")
+    assert "the checkpoint of step 2 is kept. Its clips: happy/1, sad/8." in text
+    assert "--skip_nonfinite" in text
+    assert find_checkpoint(tmp_path).name == "2"
+
+
+def test_skipped_steps_are_told_and_counted(tmp_path, capsys):
+    options = {"checkpoint_every": 2, "clip_ids": CLIP_IDS, "skip_nonfinite": True, "log_every": 2}
+    state = fit(tmp_path, 6, batches(), step=lost_at(3, 5, 6), **options)
+    np.testing.assert_array_equal(state.params["w"], 3)
+    said = capsys.readouterr().err
+    for step in (3, 5, 6):
+        assert f"Step {step} is skipped: the loss is nan" in said
+    assert "Its clips: happy/1, sad/8." in said
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    found = [(line["step"], line.get("skipped"), line.get("loss")) for line in lines]
+    assert found == [(2, None, 1.0), (4, 1.0, 1.0), (6, 2.0, None)]
