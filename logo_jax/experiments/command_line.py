@@ -77,6 +77,8 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
     configs.quiet_libraries()
     configs.use_compilation_cache()
     mode, swept = given.mode, bool(given.sweep or given.seeds)
+    if given.skip_nonfinite:
+        overrides = [*overrides, "--config.skip_nonfinite=True"]
     if swept and mode not in ("train", "cross_validate"):
         raise UserError(f"--sweep and --seeds train: leave --mode={mode} out.")
     if given.folds and mode != "cross_validate":
