@@ -29,6 +29,7 @@ RUNS = flags.DEFINE_string("runs", "", "For summarize, compare: folders of runs,
 COORDINATOR = flags.DEFINE_string("coordinator", "", "On several hosts: host:port of process 0.")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", 0, "Of the job; default: the cluster's.")
 PROCESS_ID = flags.DEFINE_integer("process_id", -1, "Of this process, from 0.")
+WITH_ACCURACY = flags.DEFINE_bool("with_accuracy", False, "For study: train the schemes too.")
 SKIP_NONFINITE = flags.DEFINE_bool("skip_nonfinite", False, "The config field of this name.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder of the results; default: in the workdir.")
 

@@ -81,6 +81,8 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
         overrides = [*overrides, "--config.skip_nonfinite=True"]
     if swept and mode not in ("train", "cross_validate"):
         raise UserError(f"--sweep and --seeds train: leave --mode={mode} out.")
+    if given.with_accuracy and mode != "study":
+        raise UserError("--with_accuracy trains the schemes of a study: add --mode=study.")
     if given.folds and mode != "cross_validate":
         raise UserError("--folds chooses folds of --mode=cross_validate: give both, or neither.")
     if given.runs and mode not in ("summarize", "compare"):
@@ -105,7 +107,9 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
         function("sweep")(recipe, workdir, given.sweep, given.seeds or 1, job)
     elif mode == "cross_validate":
         function(mode)(recipe, workdir, parse_folds(given.folds))
-    elif mode in ("train", "study"):
+    elif mode == "study":
+        function(mode)(recipe, workdir, given.with_accuracy)
+    elif mode == "train":
         function(mode)(recipe, workdir)
     elif mode == "evaluate":
         output = output or workdir / "evaluation" / given.split

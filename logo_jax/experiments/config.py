@@ -35,6 +35,7 @@ FREE_FIELDS = (
     "log_every",
     "checkpoint_every",
     "skip_nonfinite",  # a run that stopped at such a step can go on
+    "scheme_file",
     "data.data_dir",
     "data.source",
     "data.num_workers",

@@ -23,6 +23,7 @@ from logo_jax.data.sampling import Sampler, make_samplers
 from logo_jax.data.validation import cut_validation
 from logo_jax.data.views import decoded_size, spatial_views
 from logo_jax.models import build
+from logo_jax.models.blocks import load_schemes
 from logo_jax.training.accumulate import check_parts
 from logo_jax.training.objective import Objective
 from logo_jax.training.optimizer import make_optimizer
@@ -139,6 +140,8 @@ def clip_shape(config: ConfigDict) -> tuple[int, int, int, int]:
 
 def build_model(config: ConfigDict, num_classes: int) -> nn.Module:
     """Build the model of a config; raises UserError for options that it does not have."""
+    if config.get("scheme_file"):
+        load_schemes(config.scheme_file)
     return build(config.model.name, num_classes, **model_options(config))
 
 

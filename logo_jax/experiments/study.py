@@ -1,27 +1,187 @@
 """`--mode=study`: what each attention scheme costs, counted and measured on this machine.
 
-python launch.py --mode=study --config=configs/study.py
+python launch.py --mode=study --config=configs/study.py [--with_accuracy]
+
+With accuracy, every scheme is trained on the same clips with each seed, as a sweep of a recipe over
+`model.attention`: each run has a workdir of its own, resumes there, and is not repeated once it is
+finished.
 """
 
+import csv
+import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from logo_jax.common.errors import UserError, suggest
+from logo_jax.common.files import atomic_writer
+from logo_jax.experiments import config as configs
+from logo_jax.experiments import parts
+from logo_jax.experiments.command_line import load
+from logo_jax.experiments.sweep import sweep
+from logo_jax.study.count import breakdown
+from logo_jax.study.formulas import CONVENTION
+from logo_jax.study.measure import compile_program, free_memory, median_and_spread, time_in_turn
 from logo_jax.study.points import Study
 from logo_jax.study.report import write_report
 from logo_jax.study.run import run_study
 
+FOLDER = "accuracy"  # of the trainings, in the workdir
+FEWEST_SEEDS = 3
+# Fields of config.study beside those of `Study`.
+ACCURACY_FIELDS = ("with_accuracy", "accuracy_config", "accuracy_seeds", "accuracy_overrides")
+Row = dict[str, Any]
 
-def study(config: ConfigDict | None, workdir: Path) -> None:
+
+def study(config: ConfigDict | None, workdir: Path, with_accuracy: bool = False) -> None:
     """Run the study of a config; write `study.jsonl`, `study.csv`, plots and `report.html`.
 
+    Args:
+        with_accuracy: train the schemes too, whatever `config.study.with_accuracy` says; then
+            `accuracy.csv` and `accuracy.jsonl` are written as well.
+
     Raises:
-        UserError: a field of the config that no study can use, or a workdir of another machine.
+        UserError: a field of the config that no study can use, a workdir of another machine, or
+            trainings that could not be done (the report has the others).
     """
-    write_report(run_study(from_config(config), workdir), workdir)
+    chosen = from_config(config)
+    assert config is not None
+    fields = config.study
+    if not (with_accuracy or fields.get("with_accuracy", False)):
+        write_report(run_study(chosen, workdir), workdir)
+        return
+    run_with_accuracy(
+        chosen,
+        workdir,
+        fields.get("accuracy_config", "configs/wild.py"),
+        fields.get("accuracy_seeds", FEWEST_SEEDS),
+        dict(configs.leaves(fields.get("accuracy_overrides", ConfigDict()).to_dict())),
+    )
+
+
+def run_with_accuracy(
+    chosen: Study, workdir: Path, recipe: str, seeds: int, overrides: dict[str, Any] | None = None
+) -> None:
+    """Run a study, train its schemes by a recipe, and report both.
+
+    Args:
+        recipe: a config file of a system with the option `attention`, as launch.py takes it.
+        seeds: of each scheme, at least `FEWEST_SEEDS`.
+        overrides: fields of the recipe, their names joined by dots.
+
+    Raises:
+        UserError: as `study`.
+    """
+    if seeds < FEWEST_SEEDS:
+        raise UserError(
+            f"accuracy_seeds is {seeds}: fewer than {FEWEST_SEEDS} seeds show no spread."
+        )
+    config = load(recipe)
+    try:
+        config.lock().update_from_flattened_dict(overrides or {})
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"config.study.accuracy_overrides does not fit {recipe}: {error}"
+        ) from error
+    config.unlock().scheme_file = chosen.scheme_file
+    if config.model.name not in TOKEN_SYSTEMS:
+        raise UserError(
+            f'{recipe} trains the system "{config.model.name}", which has no attention scheme to '
+            f"choose: give a config of one of {', '.join(TOKEN_SYSTEMS)}."
+        )
+    schemes = list(dict.fromkeys(name.partition(":")[0] for name in chosen.schemes))
+    rows = run_study(chosen, workdir)
+    folder = workdir / FOLDER
+    failed = None
+    try:
+        sweep(config, folder, [f"model.attention={','.join(schemes)}"], seeds)
+    except UserError as error:
+        if not (folder / "sweep.csv").is_file():
+            raise
+        failed = error  # the report has what could be trained
+    accuracy = costs(config, schemes, chosen.repeats)
+    for row in accuracy:
+        row |= {"recipe": recipe} | outcomes(folder / "sweep.csv", row["scheme"])
+    _write(accuracy, workdir)
+    write_report(rows, workdir, accuracy)
+    if failed is not None:
+        raise failed
+
+
+# Systems whose attention scheme can be chosen.
+TOKEN_SYSTEMS = ("logo_former", "stt", "timesformer", "xvit", "vivit_fact")
+
+
+def outcomes(table: Path, scheme: str) -> Row:
+    """WAR and UAR of every seed of a scheme, from the CSV of the sweep, and what went wrong."""
+    with table.open(encoding="utf-8", newline="") as file:
+        runs = [row for row in csv.DictReader(file) if row["model.attention"] == scheme]
+    done = sorted((run for run in runs if not run["error"]), key=lambda run: int(run["seed"]))
+    errors = list(dict.fromkeys(run["error"] for run in runs if run["error"]))
+    return {
+        "seeds": [int(run["seed"]) for run in done],
+        "war": [float(run["war"]) for run in done],
+        "uar": [float(run["uar"]) for run in done],
+        "status": "; ".join(errors) or "trained",
+    }
+
+
+def costs(config: ConfigDict, schemes: Sequence[str], repeats: int) -> list[Row]:
+    """Multiply-adds and times of the recipe's whole model with each scheme, for one clip."""
+    rows, programs = [], {}
+    for scheme in schemes:
+        one = config.copy_and_resolve_references()
+        one.model.attention = scheme
+        model = parts.build_model(one, num_classes=7)
+        clip = jax.ShapeDtypeStruct((1, *parts.clip_shape(one)), jnp.float32)
+        variables = jax.eval_shape(model.init, jax.random.key(0), clip)
+
+        rest = {
+            name: jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), value)
+            for name, value in variables.items()
+            if name != "params"
+        }
+
+        def loss(params: Any, clip: Any, model: Any = model, rest: Any = rest) -> Any:
+            return jnp.square(model.apply({"params": params, **rest}, clip).logits).sum()
+
+        counts = breakdown(lambda v, x, model=model: model.apply(v, x), variables, clip)
+        tokens = counts.dense + counts.products
+        rows.append(
+            {
+                "scheme": scheme,
+                "multiply_adds": counts.convolutions + tokens,
+                "tokens_multiply_adds": tokens,
+                "products": counts.products,
+            }
+        )
+        programs[scheme] = compile_program(
+            jax.grad(loss), (variables["params"], clip), free_memory()
+        )
+    for row, samples in zip(rows, time_in_turn(programs, repeats).values(), strict=True):
+        seconds, spread = median_and_spread(samples)
+        row |= {"training_ms": 1e3 * seconds, "training_spread_ms": 1e3 * spread}
+    return rows
+
+
+def _write(accuracy: Sequence[Row], workdir: Path) -> None:
+    with atomic_writer(workdir / "accuracy.jsonl") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in accuracy)
+    table = io.StringIO()
+    table.write(f"# {CONVENTION}\n")
+    writer = csv.writer(table, lineterminator="\n")
+    names = [name for name in accuracy[0] if name not in ("seeds", "war", "uar")]
+    writer.writerow(["scheme", "seed", "war", "uar", *names[1:]])
+    for row in accuracy:
+        for seed, war, uar in zip(row["seeds"], row["war"], row["uar"], strict=True):
+            writer.writerow([row["scheme"], seed, war, uar, *(row[name] for name in names[1:])])
+    with atomic_writer(workdir / "accuracy.csv") as file:
+        file.write(table.getvalue())
 
 
 def from_config(config: ConfigDict | None) -> Study:
@@ -32,13 +192,14 @@ def from_config(config: ConfigDict | None) -> Study:
     """
     if config is None or "study" not in config:
         raise UserError("There is no study to run: give --config=configs/study.py.")
-    fields = config.study.to_dict()
+    fields = {**config.study.to_dict(), "scheme_file": config.get("scheme_file", "")}
+    known = (*Study.__dataclass_fields__, *ACCURACY_FIELDS)
     for name in fields:
-        if name not in Study.__dataclass_fields__:
-            raise UserError(
-                f"config.study has no field {name}.{suggest(name, Study.__dataclass_fields__)}"
-            )
-    return Study(**{name: _frozen(value) for name, value in fields.items()})
+        if name not in known:
+            raise UserError(f"config.study has no field {name}.{suggest(name, known)}")
+    return Study(
+        **{name: _frozen(value) for name, value in fields.items() if name not in ACCURACY_FIELDS}
+    )
 
 
 def _frozen(value: Any) -> Any:

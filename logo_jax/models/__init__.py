@@ -5,7 +5,8 @@ variables = model.init(jax.random.key(0), clips)          # clips: Float[B T H W
 out = model.apply(variables, clips, train=False)          # out.logits, out.features
 """
 
+from logo_jax.models.blocks import register_scheme
 from logo_jax.models.contract import Output
 from logo_jax.models.systems import SYSTEMS, build
 
-__all__ = ["SYSTEMS", "Output", "build"]
+__all__ = ["SYSTEMS", "Output", "build", "register_scheme"]

@@ -55,6 +55,8 @@ def main(argv: list[str] | None = None) -> None:
         "batch": (int, "clips at a time"),
         "repeats": (int, "samples of each time"),
         "memory_gib": (float, "points that need more are left out; 0 = what is free"),
+        "series": (names, "grid: the fields above; exponents, window: at fixed sizes"),
+        "scheme_file": (str, "Python file that registers schemes, which join --schemes"),
     }
     for name, (read, text) in arguments.items():
         default = Study.__dataclass_fields__[name].default
@@ -62,10 +64,25 @@ def main(argv: list[str] | None = None) -> None:
             f"--{name}", type=read, default=default, help=f"{text} ({written(default)})"
         )
     parser.add_argument("--workdir", type=Path, default=Path("runs/study"), help="(runs/study)")
+    parser.add_argument(
+        "--with_accuracy", action="store_true", help="train every scheme too, with several seeds"
+    )
+    parser.add_argument(
+        "--accuracy_config", default="configs/wild.py", help="recipe to train by (configs/wild.py)"
+    )
+    parser.add_argument("--accuracy_seeds", type=int, default=3, help="of each scheme (3)")
     options = vars(parser.parse_args(argv))
     workdir = options.pop("workdir")
+    with_accuracy = options.pop("with_accuracy")
+    training = options.pop("accuracy_config"), options.pop("accuracy_seeds")
     try:
-        write_report(run_study(Study(**options), workdir), workdir)
+        study = Study(**options)
+        if with_accuracy:
+            from logo_jax.experiments.study import run_with_accuracy  # only this needs all rooms
+
+            run_with_accuracy(study, workdir, *training)
+        else:
+            write_report(run_study(study, workdir), workdir)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -20,7 +20,7 @@ from math import prod
 from logo_jax.common.errors import UserError, pick
 from logo_jax.models.attention import check_window
 from logo_jax.models.backbones import BLOCKS_PER_STAGE
-from logo_jax.models.blocks import FRAME_CLASS_TOKENS
+from logo_jax.models.blocks import BUILT_IN, FRAME_CLASS_TOKENS
 from logo_jax.models.layers import AttentionOptions
 from logo_jax.models.token_model import LogoFormer
 
@@ -148,8 +148,7 @@ def count_windows(grid: Shape, options: AttentionOptions) -> int:
     return prod(-(-size // side) for size, side in zip(grid, options.window, strict=True))
 
 
-# To add the formula of a scheme of one's own, enter it here under the scheme's name; a scheme
-# without one is counted and measured all the same.
+# By name; `register_formula` adds one's own.
 FORMULAS: dict[str, Formula] = {
     "full": full,
     "spatial": spatial,
@@ -160,6 +159,21 @@ FORMULAS: dict[str, Formula] = {
     "global": global_,
     "local_global": local_global,
 }
+
+
+def register_formula(name: str, formula: Formula) -> None:
+    """Enter the formula of a scheme of one's own; without one it is counted all the same.
+
+    Args:
+        name: that of the scheme.
+        formula: `(grid, number of class tokens, dim, options) -> Parts` of the attention module.
+
+    Raises:
+        UserError: the name is a built-in scheme's.
+    """
+    if name in BUILT_IN:
+        raise UserError(f'The formula of the built-in scheme "{name}" cannot be replaced.')
+    FORMULAS[name] = formula
 
 
 def class_tokens(scheme: str, frames: int) -> int:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -23,7 +23,15 @@ from logo_jax.study.formulas import class_tokens
 from logo_jax.study.points import Point
 
 SHORTEST_SAMPLE = 0.01  # seconds
+SHARE = 0.9  # of the free memory; the rest is for the process itself
 Key = TypeVar("Key")
+
+
+@runtime_checkable
+class Runnable(Protocol):
+    """What can be timed: `run` returns when the work is done."""
+
+    def run(self) -> Any: ...
 
 
 class DoesNotFit(Exception):
@@ -81,7 +89,7 @@ class Program:
 
 
 def prepare(point: Point, backward: bool, limit: int | None) -> Program:
-    """Compile a point and make random arguments.
+    """Compile the module of a point and make random arguments.
 
     Args:
         backward: forward + backward instead of forward.
@@ -92,7 +100,11 @@ def prepare(point: Point, backward: bool, limit: int | None) -> Program:
         UserError: the machine cannot compute this form.
     """
     module, shapes = module_and_shapes(point)
-    fn = forward_backward(module) if backward else forward(module)
+    return compile_program(forward_backward(module) if backward else forward(module), shapes, limit)
+
+
+def compile_program(fn: Any, shapes: tuple[Any, ...], limit: int | None) -> Program:
+    """Compile `fn` for arguments of these shapes and make random ones; raises as `prepare` does."""
     try:
         compiled = jax.jit(fn).lower(*shapes).compile()
         memory = compiled.memory_analysis()
@@ -127,20 +139,46 @@ def gib(count: float | int) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
-def free_memory() -> int | None:
-    """Bytes that a program may use on the first device, None where the system does not say."""
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that a program may use on the first device, None where the system does not say.
+
+    On a CPU this is `SHARE` of what the kernel calls available, or of what the control group (a
+    container, a batch job) has left where that is less: beyond it the process would be killed.
+    """
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats["bytes_in_use"])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
+    available = [line for line in _lines(root / "proc/meminfo") if line.startswith("MemAvailable")]
+    found = [int(line.split()[1]) * 1024 for line in available]
+    found += [room for group in _control_groups(root) if (room := _room(group)) is not None]
+    return int(SHARE * min(found)) if found else None
+
+
+def _control_groups(root: Path) -> list[Path]:
+    """Folders of the process's control group and of those around it (version 2)."""
+    own = next((line[3:] for line in _lines(root / "proc/self/cgroup") if line[:3] == "0::"), "/")
+    group = root / "sys/fs/cgroup" / own.lstrip("/")
+    return [group, *group.parents][: len(Path(own).parts)]
+
+
+def _room(group: Path) -> int | None:
+    """Bytes that a control group has left, None without a limit."""
+    most, used = _lines(group / "memory.max"), _lines(group / "memory.current")
+    if not (most and used and most[0].isdigit()):  # "max" is no limit
         return None
-    kib = next((line.split()[1] for line in lines if line.startswith("MemAvailable")), None)
-    return None if kib is None else int(kib) * 1024
+    files = [line for line in _lines(group / "memory.stat") if line.startswith("inactive_file ")]
+    cached = sum(int(line.split()[1]) for line in files)  # given back when others need it
+    return max(0, int(most[0]) - int(used[0]) + cached)
 
 
-def time_in_turn(programs: Mapping[Key, Program], repeats: int) -> dict[Key, list[float]]:
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().split("\n")
+    except OSError:  # another system
+        return []
+
+
+def time_in_turn(programs: Mapping[Key, Runnable], repeats: int) -> dict[Key, list[float]]:
     """Seconds of one run of each program, `repeats` samples each, the programs in turn.
 
     A short program is run several times for a sample. The order is reversed every second time.

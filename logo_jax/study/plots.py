@@ -3,17 +3,17 @@
 Drawn with matplotlib's objects, so no display is needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from logo_jax.common.figures import Theme, style
-from logo_jax.study.formulas import Shape
-from logo_jax.study.masks import influence
+from logo_jax.common.figures import Draw, Theme, style
+from logo_jax.models.attention import by
+from logo_jax.models.blocks import BUILT_IN, SCHEMES
+from logo_jax.study.points import EXPONENTS_GRIDS
 
 Row = dict[str, Any]
 Curves = dict[str, list[tuple[int, float | int]]]  # of each label: (tokens, value)
@@ -26,9 +26,22 @@ COLOURS = {
 }  # fmt: skip
 
 
+# Of schemes of one's own, in the order of their registration.
+OWN_COLOURS = ("#8c564b", "#9467bd", "#7f7f7f", "#17becf")
+
+
 def colour(label: str, theme: Theme) -> str:
     scheme = label.split(":")[0]
-    return theme.ink if scheme == "full" else COLOURS.get(scheme, theme.spare)
+    if scheme == "full":
+        return theme.ink
+    if scheme in COLOURS:
+        return COLOURS[scheme]
+    own = [name for name in SCHEMES if name not in BUILT_IN]
+    return OWN_COLOURS[own.index(scheme) % len(OWN_COLOURS)] if scheme in own else theme.spare
+
+
+def of_series(rows: Sequence[Row], series: str) -> list[Row]:
+    return [row for row in rows if row["series"] == series]
 
 
 def sweep(rows: Sequence[Row], axis: str) -> list[Row]:
@@ -79,7 +92,7 @@ def exponent(points: Sequence[tuple[float | int, float | int]]) -> float:
     return float(np.polyfit(x, y, 1)[0])
 
 
-def scaling(rows: Sequence[Row], column: str, unit: str, scale: float | int) -> Any:
+def scaling(rows: Sequence[Row], column: str, unit: str, scale: float | int) -> Draw:
     """A drawing of one column against tokens, log-log: over frames, and over resolution.
 
     Args:
@@ -101,12 +114,51 @@ def scaling(rows: Sequence[Row], column: str, unit: str, scale: float | int) -> 
     return draw
 
 
+def growth(rows: Sequence[Row], axis: str, column: str) -> Curves:
+    """(frames or positions of a frame, value) of every scheme, of the series `exponents`."""
+    found: Curves = {}
+    for row in of_series(rows, "exponents"):
+        frames, height, width = (int(size) for size in row["grid"].split(" x "))
+        if (frames, height, width) in EXPONENTS_GRIDS[axis] and row.get(column):
+            size = frames if axis == "frames" else height * width
+            found.setdefault(row["scheme"], []).append((size, row[column]))
+    return {scheme: sorted(points) for scheme, points in found.items()}
+
+
+def exponents(rows: Sequence[Row], column: str, unit: str) -> Draw:
+    """A drawing of one column against frames and against positions, the slopes beside the names."""
+
+    def draw(theme: Theme) -> Figure:
+        figure = Figure(figsize=(10, 5))
+        for index, (axis, grids) in enumerate(EXPONENTS_GRIDS.items()):
+            axes: Axes = figure.add_subplot(1, 2, index + 1)
+            found = growth(rows, axis, column)
+            slopes = {label: f"{label} {exponent(points):.2f}" for label, points in found.items()}
+            _curves(axes, found, 1, theme, slopes)
+            fixed = f"{by(grids[0][1:])} positions" if axis == "frames" else f"{grids[0][0]} frames"
+            name = "frames, T" if axis == "frames" else "positions of a frame, HW"
+            axes.set_xlabel(f"{name} ({fixed})")
+            axes.set_ylabel(unit)
+            style(axes, theme)
+        figure.tight_layout()
+        return figure
+
+    return draw
+
+
 def _grids(rows: Sequence[Row]) -> str:
     grids = sorted({(tokens(row), row["grid"]) for row in rows})
     return f"{grids[0][1]} to {grids[-1][1]}" if grids else "none"
 
 
-def _curves(axes: Axes, found: Curves, scale: float | int, theme: Theme) -> None:
+def _curves(
+    axes: Axes,
+    found: Curves,
+    scale: float | int,
+    theme: Theme,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Draw curves log-log, each with its label (or the name for it) at its right end."""
     axes.set_xscale("log")
     axes.set_yscale("log")
     ends = {}
@@ -121,15 +173,16 @@ def _curves(axes: Axes, found: Curves, scale: float | int, theme: Theme) -> None
     axes.set_xticks(ticks, [f"{x:,}" for x in ticks])
     axes.minorticks_off()
     low, high = axes.get_xlim()
-    axes.set_xlim(low, high * (high / low) ** 0.35)  # room for the labels
+    axes.set_xlim(low, high * (high / low) ** (0.5 if names else 0.35))  # room for the labels
     bottom, top = np.log(axes.get_ylim())
     places = _spread({label: np.log(y) for label, (_, y) in ends.items()}, (top - bottom) * 0.055)
     ends_of_axis = (min(bottom, *places.values()), max(top, *places.values()))
     axes.set_ylim(*(float(np.exp(height)) for height in ends_of_axis))
     for label, (x, y) in ends.items():
         axes.annotate(
-            label, (x, y), (high, np.exp(places[label])), color=colour(label, theme), fontsize=9,
-            va="center", arrowprops={"arrowstyle": "-", "color": colour(label, theme), "lw": 0.5},
+            (names or {}).get(label, label), (x, y), (high, np.exp(places[label])), fontsize=9,
+            color=colour(label, theme), va="center",
+            arrowprops={"arrowstyle": "-", "color": colour(label, theme), "lw": 0.5},
         )  # fmt: skip
 
 
@@ -143,115 +196,55 @@ def _spread(heights: dict[str, float], gap: float) -> dict[str, float]:
     return {label: place - offset for label, place in zip(order, placed, strict=True)}
 
 
-def figure_1(schemes: Sequence[str], grid: Shape = (4, 4, 4), window: Shape = (2, 2, 2)) -> Any:
-    """The paper's Figure 1 from the code: what one token sees, for each scheme, frame by frame."""
-    query = (1, 1, 1)
-    found = {scheme: influence(scheme, grid, window, query) for scheme in schemes}
-
-    def draw(theme: Theme) -> Figure:
-        figure = Figure(figsize=(1.15 * grid[0] + 1.6, 1.2 * len(schemes) + 0.4))
-        all_axes = figure.subplots(len(schemes), grid[0], squeeze=False)
-        for row, (scheme, values) in zip(all_axes, found.items(), strict=True):
-            values = values.copy()
-            values[query] = 0  # a token sees itself in every scheme, and that would hide the rest
-            top = COLOURS.get(scheme, theme.ink)
-            ramp = LinearSegmentedColormap.from_list("", [theme.paper, top])
-            for frame, axes in enumerate(row):
-                axes.imshow(np.sqrt(values[frame] / values.max()), cmap=ramp, vmin=0, vmax=1)
-                axes.set_xticks(np.arange(-0.5, grid[2]), [])
-                axes.set_yticks(np.arange(-0.5, grid[1]), [])
-                axes.grid(True, color=theme.faint, linewidth=0.6)
-                axes.tick_params(length=0)
-                for spine in axes.spines.values():
-                    spine.set_color(theme.faint)
-                if frame == query[0]:
-                    axes.plot(query[2], query[1], "o", color=theme.ink, ms=5)
-                if axes is row[0]:
-                    axes.set_ylabel(
-                        scheme, rotation=0, ha="right", va="center", color=theme.ink, fontsize=10
-                    )
-                if scheme == schemes[-1]:
-                    axes.set_xlabel(f"frame {frame + 1}", color=theme.ink, fontsize=9)
-        figure.subplots_adjust(wspace=0.06, hspace=0.12)
-        return figure
-
-    return draw
-
-
-def inequality_region(examples: Sequence[tuple[Shape, Shape]]) -> Any:
-    """Where inequality (9) holds: window tokens against positions of a frame, in units of T.
+def frontier(accuracy: Sequence[Row]) -> Draw:
+    """WAR and UAR against multiply-adds, with their spread over seeds.
 
     Args:
-        examples: grids and windows to mark.
+        accuracy: a row for each scheme, with `tokens_multiply_adds` and the lists `war` and `uar`.
     """
 
     def draw(theme: Theme) -> Figure:
-        figure = Figure(figsize=(7, 4.6))
-        axes: Axes = figure.add_subplot()
-        x = np.geomspace(1 / 16, 64, 200)
-        axes.fill_between(
-            x, np.minimum(x, 1), np.maximum(x, 1), color=COLOURS["local_global"], alpha=0.3, lw=0
-        )
-        axes.plot(x, x, color=theme.ink, lw=1)
-        axes.axhline(1, color=theme.ink, lw=1)
-        axes.plot(x, np.sqrt(x), "--", color=COLOURS["local_global"], lw=1.2)
-        axes.text(0.5, 0.3, "fhw = HW", color=theme.ink)
-        axes.text(0.07, 1.08, "fhw = T", color=theme.ink)
-        axes.text(26, 6.5, "local-global has\nfewer pairs", color=theme.ink, ha="center")
-        axes.text(1.2, 25, "divided has fewer pairs", color=theme.ink, ha="center")
-        ours = COLOURS["local_global"]
-        axes.text(9, 1.3, "dashed: balanced, fhw = sqrt(THW)", color=ours, ha="center", fontsize=9)
-        for (t, h, w), window in examples:
-            size = int(np.prod(window))
-            axes.plot(h * w / t, size / t, "o", color=theme.ink, ms=5)
-            axes.annotate(
-                f"{t} x {h} x {w}, window of {size}", (h * w / t, size / t), xytext=(-8, 8),
-                textcoords="offset points", color=theme.ink, fontsize=8, ha="right",
-            )  # fmt: skip
-        axes.set(xscale="log", yscale="log", xlim=(x[0], x[-1]), ylim=(x[0], x[-1]))
-        axes.set_xlabel("tokens of a frame / frames, HW / T")
-        axes.set_ylabel("tokens of a window / frames, fhw / T")
-        style(axes, theme)
+        figure = Figure(figsize=(10, 4.6))
+        for index, name in enumerate(("war", "uar")):
+            axes: Axes = figure.add_subplot(1, 2, index + 1)
+            points = {
+                row["scheme"]: (row["tokens_multiply_adds"] / 1e6, 100 * float(np.mean(row[name])))
+                for row in accuracy
+                if row[name]
+            }
+            best = undominated(points)
+            axes.step(*zip(*best, strict=True), where="post", color=theme.faint, lw=5, zorder=0)
+            for row in accuracy:
+                if not row[name]:
+                    continue
+                x, y = points[row["scheme"]]
+                own = colour(row["scheme"], theme)
+                values = 100 * np.asarray(row[name])
+                axes.plot([x, x], [values.min(), values.max()], color=own, lw=1.2)
+                axes.plot(x, y, "o", color=own, ms=6)
+            low, high = axes.get_ylim()
+            places = _spread({scheme: y for scheme, (_, y) in points.items()}, (high - low) * 0.06)
+            left, right = axes.get_xlim()
+            axes.set_xlim(left, right + (right - left) * 0.45)  # room for the labels
+            for scheme, (x, y) in points.items():
+                axes.annotate(
+                    scheme, (x, y), (right + (right - left) * 0.05, places[scheme]), fontsize=9,
+                    color=colour(scheme, theme), va="center",
+                    arrowprops={"arrowstyle": "-", "color": colour(scheme, theme), "lw": 0.5},
+                )  # fmt: skip
+            axes.set_xlabel("multiply-adds of tokens and attention, M")
+            axes.set_ylabel(f"{name.upper()}, % (line: lowest to highest seed)")
+            style(axes, theme)
+        figure.tight_layout()
         return figure
 
     return draw
 
 
-def window_curve(grid: str, rows: Sequence[Row]) -> Any:
-    """Pairs of local-global attention against the window's tokens, and the times measured."""
-    total = int(np.prod([int(size) for size in grid.split(" x ")]))
-    measured = sorted(
-        (int(np.prod([int(n) for n in row["window"].split(" x ")])), row["training_ms"])
-        for row in rows
-        if row["label"] == "local_global" and row["grid"] == grid and row.get("training_ms")
-    )
-
-    def draw(theme: Theme) -> Figure:
-        figure = Figure(figsize=(7, 4.2))
-        axes: Axes = figure.add_subplot()
-        x = np.geomspace(1, total, 100)
-        ours = COLOURS["local_global"]
-        axes.plot(x, total * x + total**2 / x, color=ours, lw=2)  # equation 8
-        axes.plot(x, total * x, color=COLOURS["local"], lw=1.2)
-        axes.plot(x, total**2 / x, color=COLOURS["global"], lw=1.2)
-        axes.axvline(total**0.5, color=theme.ink, lw=0.8, ls=":")
-        axes.text(total**0.5 * 1.08, total * 1.1, f"sqrt(THW) = {total**0.5:.0f}", color=theme.ink)
-        axes.text(1.1, total * 1.8, "local", color=COLOURS["local"])
-        axes.text(total * 0.6, total * 2.2, "global", color=COLOURS["global"], ha="right")
-        axes.text(total**0.5, total**1.5 * 3.2, "local_global", ha="center", color=ours)
-        axes.set(xscale="log", yscale="log")
-        axes.set_xlabel(f"tokens of a window, fhw (grid {grid})")
-        axes.set_ylabel("pairs of query and key")
-        style(axes, theme)
-        if len(measured) > 1:
-            other = axes.twinx()
-            other.plot(*zip(*measured, strict=True), "D", color=theme.ink, ms=5)
-            other.set(yscale="log")
-            other.set_ylabel("forward + backward, measured, ms (diamonds)", color=theme.ink)
-            other.tick_params(colors=theme.ink, which="both")
-            other.set_ylim(min(t for _, t in measured) / 2, max(t for _, t in measured) * 8)
-            for spine in other.spines.values():
-                spine.set_visible(False)
-        return figure
-
-    return draw
+def undominated(points: Mapping[str, tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points of which no other is cheaper and better, by cost: (cost, accuracy)."""
+    best: list[tuple[float, float]] = []
+    for cost, value in sorted(points.values(), key=lambda point: (point[0], -point[1])):
+        if not best or value > best[-1][1]:
+            best.append((cost, value))
+    return best

@@ -1,4 +1,9 @@
-"""What a study compares: schemes x token grids x windows x dims x dtypes, one point each."""
+"""What a study compares: schemes x token grids x windows x dims x dtypes, one point each.
+
+Beside that grid it has two series at sizes of their own, so small in dim that the products of
+attention outweigh the projections: `exponents`, over frames and over positions, where the leading
+terms are nearly all of the cost; and `window`, `local_global` over windows on one grid.
+"""
 
 import itertools
 from dataclasses import asdict, dataclass
@@ -8,13 +13,21 @@ import jax.numpy as jnp
 
 from logo_jax.common.errors import UserError, pick
 from logo_jax.models.attention import IMPLEMENTATIONS, Window, by, padding
-from logo_jax.models.blocks import SCHEMES
+from logo_jax.models.blocks import BUILT_IN, SCHEMES, WINDOWED, load_schemes
 from logo_jax.models.contract import compute_dtype
 from logo_jax.models.layers import AttentionOptions
 from logo_jax.study.formulas import Shape
 
-# Schemes that do not look at the window: one point serves all windows.
-WITHOUT_WINDOW = ("full", "spatial", "divided", "factorized", "mixing")
+SERIES = ("grid", "exponents", "window")
+# Measured with queries in chunks: n x m arrays that outgrow a cache would bend the curve.
+EXPONENTS_DIM, EXPONENTS_HEADS, EXPONENTS_WINDOW = 32, 1, (1, 2, 2)
+EXPONENTS_GRIDS = {
+    "frames": ((1024, 2, 2), (2048, 2, 2), (4096, 2, 2)),
+    "positions": ((2, 46, 46), (2, 64, 64), (2, 90, 90)),
+}
+WINDOW_GRID, WINDOW_DIM, WINDOW_HEADS = (16, 16, 16), 64, 2
+WINDOW_SIZES = ((1, 2, 2), (2, 2, 2), (2, 4, 2), (2, 4, 4), (4, 4, 4), (4, 8, 4), (4, 8, 8),
+                (8, 8, 8), (16, 8, 8))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,7 @@ class Point:
         num_heads: attention heads.
         dtype: type of the computation.
         batch: clips at a time.
+        series: what it is measured for, a name of `SERIES`.
     """
 
     scheme: str
@@ -40,6 +54,7 @@ class Point:
     num_heads: int = 8
     dtype: str = "float32"
     batch: int = 1
+    series: str = "grid"
 
     @property
     def label(self) -> str:
@@ -77,6 +92,8 @@ class Study:
         batch: clips at a time.
         repeats: samples of each time.
         memory_gib: points that need more are recorded as such; 0 = what the machine has free.
+        series: names of `SERIES`: the grid of the fields above, and the two of fixed sizes.
+        scheme_file: Python file that registers schemes (docs/schemes.md); they join `schemes`.
     """
 
     schemes: tuple[str, ...] = (
@@ -93,15 +110,24 @@ class Study:
     batch: int = 1
     repeats: int = 5
     memory_gib: float | int = 0
+    series: tuple[str, ...] = SERIES
+    scheme_file: str = ""
 
     def __post_init__(self) -> None:
+        if self.scheme_file:
+            load_schemes(self.scheme_file)
+            named = {name.partition(":")[0] for name in self.schemes}
+            own = tuple(name for name in SCHEMES if name not in BUILT_IN and name not in named)
+            object.__setattr__(self, "schemes", self.schemes + own)  # frozen for everyone else
+        for name in self.series:
+            pick(dict.fromkeys(SERIES), name, "series of a study")
         for name in self.schemes:
             scheme, _, impl = name.partition(":")
             pick(SCHEMES, scheme, "attention scheme")
             pick(IMPLEMENTATIONS, impl or "xla", "attention_impl")
         for dtype in self.dtypes:
             compute_dtype(dtype)
-        for what in ("schemes", "grids", "windows", "dims", "dtypes"):
+        for what in ("schemes", "grids", "windows", "dims", "dtypes", "series"):
             if not getattr(self, what):
                 raise UserError(f"A study needs at least one of {what}.")
         for what in ("grids", "windows"):
@@ -119,19 +145,42 @@ class Study:
                 raise UserError(f"dims has {dim}: give a positive multiple of {self.num_heads}.")
 
     def groups(self) -> list[list[Point]]:
-        """Points that are measured in turn with one another: same grid, dim and dtype."""
-        groups = []
-        for grid, dim, dtype in itertools.product(self.grids, self.dims, self.dtypes):
-            group: dict[Point, None] = {}  # in order, each once
-            for name, window in itertools.product(self.schemes, self.windows):
-                scheme, _, impl = name.partition(":")
-                used = None if scheme in WITHOUT_WINDOW else window
-                if used is None or padding(grid, used) == (0, 0, 0):
-                    point = Point(scheme, impl or "xla", grid, used, dim, self.num_heads, dtype,
-                                  self.batch)  # fmt: skip
-                    group[point] = None
-            groups.append(list(group))
-        return groups
+        """Points that are measured in turn with one another: same series, grid, dim and dtype."""
+        found = {
+            "grid": [
+                self._group("grid", grid, self.windows, dim, self.num_heads, dtype, self.batch)
+                for grid, dim, dtype in itertools.product(self.grids, self.dims, self.dtypes)
+            ],
+            "exponents": [
+                self._group("exponents", grid, (EXPONENTS_WINDOW,), EXPONENTS_DIM, EXPONENTS_HEADS,
+                            self.dtypes[0])
+                for grids in EXPONENTS_GRIDS.values()
+                for grid in grids
+            ],
+            "window": [[
+                Point("local_global", "xla", WINDOW_GRID, window, WINDOW_DIM, WINDOW_HEADS,
+                      self.dtypes[0], series="window")
+                for window in WINDOW_SIZES
+            ]],
+        }  # fmt: skip
+        return [group for name in self.series for group in found[name] if group]
+
+    def _group(
+        self, series: str, grid: Shape, windows: tuple[Window, ...], dim: int, num_heads: int,
+        dtype: str, batch: int = 1,
+    ) -> list[Point]:  # fmt: skip
+        """All schemes on one grid, each with the windows that divide it."""
+        group: dict[Point, None] = {}  # in order, each once
+        for name, window in itertools.product(self.schemes, windows):
+            scheme, _, impl = name.partition(":")
+            if series == "exponents":
+                impl = "chunked"
+            used = window if scheme in WINDOWED else None
+            if used is None or padding(grid, used) == (0, 0, 0):
+                point = Point(scheme, impl or "xla", grid, used, dim, num_heads, dtype, batch,
+                              series)  # fmt: skip
+                group[point] = None
+        return list(group)
 
     def unused(self) -> list[str]:
         """A line for every grid and window that do not fit together."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import jax
@@ -11,9 +12,18 @@ from logo_jax.common import page
 from logo_jax.common.figures import Draw
 from logo_jax.common.files import make_folder
 from logo_jax.models import build
+from logo_jax.models.attention import by
 from logo_jax.study import plots
 from logo_jax.study.count import breakdown
-from logo_jax.study.formulas import CONVENTION, WITHOUT_PRODUCTS
+from logo_jax.study.formulas import CONVENTION, WITHOUT_PRODUCTS, balanced_window
+from logo_jax.study.paper_plots import figure_1, inequality_region, window_curve, window_times
+from logo_jax.study.points import (
+    EXPONENTS_DIM,
+    EXPONENTS_GRIDS,
+    EXPONENTS_HEADS,
+    EXPONENTS_WINDOW,
+    WINDOW_GRID,
+)
 from logo_jax.study.scaling import THEORY, counted_exponents
 
 Row = dict[str, Any]
@@ -31,89 +41,159 @@ TABLE_2: tuple[tuple[str, float, str, dict[str, Any], str], ...] = (
 )  # fmt: skip
 
 
-def write_report(rows: Sequence[Row], workdir: Path) -> Path:
+def write_report(rows: Sequence[Row], workdir: Path, accuracy: Sequence[Row] = ()) -> Path:
     """Write the plots (PNG, in `plots/`) and `report.html`; say where it lies.
 
     Args:
         rows: what `run_study` gives, not empty.
+        accuracy: what `experiments.study` gives of the trainings, a row for each scheme.
 
     Raises:
         UserError: the workdir cannot be written to.
     """
     folder = make_folder(workdir / "plots")
-    figures = {name: page.figure(draw, name, alt, folder) for name, alt, draw in _drawings(rows)}
-    parts = [
-        page.paragraph(
-            f"The attention module alone, {rows[0]['batch']} clip(s) at a time, measured on "
-            f"{rows[0]['machine']}. Times are medians of {rows[0]['repeats']} samples, the schemes "
-            "taken in turn; ± is the distance between the quartiles. Dashed: full attention with "
-            "queries in chunks."
-        ),
-        page.heading("Time"),
-        figures["time"],
-        page.heading("Temporary memory"),
-        figures["memory"],
-        page.heading("Multiply-adds"),
-        page.paragraph(f"{CONVENTION} Here with the products of attention."),
-        figures["cost"],
-        page.heading("local_global against the others"),
-        _ratios(rows),
-        page.heading("Exponents"),
-        _exponents(rows),
-        page.heading("The paper's Table 2"),
-        _table_2(),
-        page.heading("Inequality (9): where local-global attention is the cheaper"),
-        page.paragraph(
-            "fhw + THW/fhw < HW + T is (fhw − T)(fhw − HW) < 0: it holds where the tokens of a "
-            "window lie between T and HW, and nowhere else. On 16 x 4 x 4 tokens T = HW, so it "
-            "holds for no window; with 16 tokens a window both sides are equal. They are equal as "
-            "well on 16 x 14 x 14 with windows of 4 x 7 x 7, where fhw = HW."
-        ),
-        figures["inequality"],
-        page.heading("The best window"),
-        page.paragraph(
-            "Local pairs grow with the window, THW · fhw, and global ones shrink, (THW)²/fhw. "
-            "Their sum is least where both are equal, at fhw = √(THW)."
-        ),
-        figures["window"],
-        page.heading("What a token sees (Figure 1)"),
-        page.paragraph(
-            "The dot looks; the darker a token, the more the output at the dot depends on it "
-            "(derivatives of one attention step, 4 x 4 x 4 tokens, windows of 2 x 2 x 2). Divided "
-            "attention and factorized attention are two steps, so all tokens are seen a little."
-        ),
-        figures["figure_1"],
-        page.heading("All points"),
-        _points(rows),
-    ]
+    drawings = _drawings(rows, accuracy)
+    figures = {name: page.figure(draw, name, alt, folder) for name, alt, draw in drawings}
+    sections = [
+        ("", [page.paragraph(_introduction(rows))]),
+        ("time", [page.heading("Time")]),
+        ("memory", [page.heading("Temporary memory")]),
+        ("cost", [page.heading("Multiply-adds"),
+                  page.paragraph(f"{CONVENTION} Here with the products of attention.")]),
+        ("grid", [page.heading("local_global against the others"), _ratios(rows)]),
+        ("accuracy", [page.heading("Accuracy and cost"), *_accuracy(accuracy)]),
+        ("exponents", [page.heading("Growth with frames and with resolution"),
+                       page.paragraph(_GROWTH)]),
+        ("", [_exponents(rows)]),
+        ("", [page.heading("The paper's Table 2"), _table_2()]),
+        ("inequality", [page.heading("Inequality (9): where local-global attention is the cheaper"),
+                        page.paragraph(_INEQUALITY)]),
+        ("window", [page.heading("The best window"), page.paragraph(_window_words(rows))]),
+        ("figure_1", [page.heading("What a token sees (Figure 1)"), page.paragraph(_FIGURE_1)]),
+        ("", [page.heading("All points"), _points(rows)]),
+    ]  # fmt: skip
+    parts = []
+    for name, lines in sections:
+        if name == "grid" and not plots.of_series(rows, "grid"):
+            continue
+        if name in ("", "grid") or name in figures:  # a series that was not asked for has no figure
+            parts += [*lines, figures.get(name, "")]
     page.write_page(workdir / REPORT, "What each attention scheme costs", parts)
     print(f"study: {len(rows)} points, {workdir / REPORT}")
     return workdir / REPORT
 
 
-def _drawings(rows: Sequence[Row]) -> list[tuple[str, str, Draw]]:
-    """Name, description and drawing of every figure."""
-    most = max(rows, key=plots.tokens)["grid"]
-    # The grid that the most windows were measured on, else the largest.
-    windows = {
-        grid: len({row["window"] for row in rows if row["grid"] == grid and row["window"]})
-        for grid in [most, *(row["grid"] for row in rows)]
-    }
-    grid = max(windows, key=lambda g: windows[g])
+_GROWTH = (
+    f"Forward time of the attention module at dim {EXPONENTS_DIM}, {EXPONENTS_HEADS} head, window "
+    f"{by(EXPONENTS_WINDOW)}: so small that the products of attention outweigh the projections, "
+    "which grow with exponent 1. Queries go in chunks of 128, since a curve is bent where the "
+    "weights of all queries outgrow a cache. Beside each name the slope in log-log axes."
+)
+_INEQUALITY = (
+    "fhw + THW/fhw < HW + T is (fhw − T)(fhw − HW) < 0: it holds where the tokens of a window lie "
+    "between T and HW, and nowhere else. On 16 x 4 x 4 tokens T = HW, so it holds for no window; "
+    "with 16 tokens a window both sides are equal. They are equal as well on 16 x 14 x 14 with "
+    "windows of 4 x 7 x 7, where fhw = HW."
+)
+_FIGURE_1 = (
+    "The dot looks; the darker a token, the more the output at the dot depends on it (derivatives "
+    "of one attention step, 4 x 4 x 4 tokens, windows of 2 x 2 x 2). Divided attention and "
+    "factorized attention are two steps, so all tokens are seen a little."
+)
+
+
+def _introduction(rows: Sequence[Row]) -> str:
+    return (
+        f"The attention module alone, {rows[0]['batch']} clip(s) at a time, measured on "
+        f"{rows[0]['machine']}. Times are medians of {rows[0]['repeats']} samples, the schemes "
+        "taken in turn; ± is the distance between the quartiles. Dashed: full attention with "
+        "queries in chunks."
+    )
+
+
+def _window_words(rows: Sequence[Row]) -> str:
+    """The optimum as derived, and as measured where it was."""
+    times = window_times(plots.of_series(rows, "window"))
+    measured = {size: row["forward_ms"] for size, row in times.items() if "forward_ms" in row}
+    words = (
+        "Local pairs grow with the window, THW · fhw, and global ones shrink, (THW)²/fhw. Their "
+        "sum is least where both are equal, at fhw = √(THW): on "
+        f"{by(WINDOW_GRID)} tokens {balanced_window(WINDOW_GRID):.0f}."
+    )
+    if measured:
+        best = min(measured, key=lambda size: measured[size])
+        words += f" Measured forward, {best} tokens are the fastest of {list(measured)}."
+    return words
+
+
+def _drawings(rows: Sequence[Row], accuracy: Sequence[Row]) -> list[tuple[str, str, Draw]]:
+    """Name, description and drawing of every figure that there are rows for."""
+    grid = plots.of_series(rows, "grid")
     schemes = list(dict.fromkeys(row["scheme"] for row in rows))
     known = [((16, 4, 4), (4, 2, 2)), ((16, 14, 14), (4, 7, 7))]
+    found: list[tuple[str, str, Draw]] = [
+        ("inequality", "Region in which inequality 9 holds", inequality_region(known)),
+        ("figure_1", "Tokens that one token sees, by scheme", figure_1(schemes)),
+    ]
+    if grid:
+        found += [
+            ("time", "Time against tokens, by scheme",
+             plots.scaling(grid, "training_ms", "forward + backward, ms", 1)),
+            ("memory", "Temporary memory against tokens, by scheme",
+             plots.scaling(grid, "training_temporary_mib",
+                           "temporary memory, forward + backward, MiB", 1)),
+            ("cost", "Multiply-adds against tokens, by scheme",
+             plots.scaling(grid, "forward_multiply_adds", "multiply-adds, forward, G", 1e9)),
+        ]  # fmt: skip
+    if plots.of_series(rows, "exponents"):
+        drawing = plots.exponents(rows, "forward_ms", "forward, ms")
+        found.append(("exponents", "Time against frames and positions, by scheme", drawing))
+    if times := plots.of_series(rows, "window"):
+        found.append(("window", "Pairs and time against window size", window_curve(times)))
+    if any(row["war"] for row in accuracy):
+        found.append(("accuracy", "WAR and UAR against cost", plots.frontier(accuracy)))
+    return found
+
+
+def _accuracy(accuracy: Sequence[Row]) -> list[str]:
+    if not accuracy:
+        return []
+    body = [
+        (
+            row["scheme"],
+            str(len(row["war"])),
+            _percent(row["war"]),
+            _percent(row["uar"]),
+            f"{row['tokens_multiply_adds'] / 1e6:,.1f}",
+            f"{row['products'] / 1e6:,.2f}",
+            f"{row['multiply_adds'] / 1e6:,.1f}",
+            _time(row, "training"),
+            row["status"],
+        )
+        for row in accuracy
+    ]
     return [
-        ("time", "Time against tokens, by scheme",
-         plots.scaling(rows, "training_ms", "forward + backward, ms", 1)),
-        ("memory", "Temporary memory against tokens, by scheme",
-         plots.scaling(rows, "training_temporary_mib", "temporary memory, forward + backward, MiB",
-                       1)),
-        ("cost", "Multiply-adds against tokens, by scheme",
-         plots.scaling(rows, "forward_multiply_adds", "multiply-adds of a forward pass, G", 1e9)),
-        ("inequality", "Region in which inequality 9 holds", plots.inequality_region(known)),
-        ("window", "Pairs against window size", plots.window_curve(grid, rows)),
-        ("figure_1", "Tokens that one token sees, by scheme", plots.figure_1(schemes)),
+        page.paragraph(
+            f"Every scheme trained by {accuracy[0]['recipe']}, on the same clips, with the same "
+            "steps "
+            f"and X the data measure is in docs/synthetic_faces.md; a ranking "
+            "here is no evidence for one on real faces."
+        ),
+        page.table(
+            f"WAR and UAR in %, mean ± standard deviation over seeds (n − 1). {CONVENTION} Tokens: "
+            "all but the backbone's convolutions. Time: forward + backward of the whole model, one "
+            "clip.",
+            ("scheme", "seeds", "WAR", "UAR", "tokens + attention, M", "products, M",
+             "whole model, M", "time, ms", "status"),
+            body,
+        ),
     ]  # fmt: skip
+
+
+def _percent(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return f"{100 * values[0]:.1f}" if values else "-"
+    return f"{100 * mean(values):.1f} ± {100 * stdev(values):.1f}"
 
 
 def _points(rows: Sequence[Row]) -> str:
@@ -162,6 +242,7 @@ def _number(row: Row, name: str, form: str) -> str:
 def _ratios(rows: Sequence[Row]) -> str:
     """Every point beside local_global's on the same grid, dim and type."""
     body = []
+    rows = plots.of_series(rows, "grid")
     for ours in rows:
         if ours["label"] != "local_global" or "training_ms" not in ours:
             continue
@@ -194,28 +275,24 @@ def _ratio(row: Row, ours: Row, name: str) -> str:
 
 def _exponents(rows: Sequence[Row]) -> str:
     schemes = list(dict.fromkeys(row["scheme"] for row in rows))
-    measured = {
-        axis: plots.curves(plots.sweep(rows, axis), "training_ms")
-        for axis in ("frames", "resolution")
-    }
+    measured = {axis: plots.growth(rows, axis, "forward_ms") for axis in EXPONENTS_GRIDS}
     body = []
     for scheme in schemes:
-        counted = counted_exponents(scheme)
-        theory = THEORY.get(scheme, ("-", "-"))
+        counted, theory = counted_exponents(scheme), THEORY.get(scheme, ("-", "-"))
         cells = [scheme]
-        for index, axis in enumerate(("frames", "resolution")):
-            slope = plots.exponent(measured[axis].get(scheme, [])[-2:])
-            cells += [str(theory[index]), f"{counted[index]:.3f}",
-                      "-" if slope != slope else f"{slope:.2f}"]  # fmt: skip
+        for index, curves in enumerate(measured.values()):
+            slope = plots.exponent(curves.get(scheme, []))
+            found = "-" if slope != slope else f"{slope:.2f}"
+            cells += [str(theory[index]), f"{counted[index]:.3f}", found]
         body.append(tuple(cells))
     return page.table(
-        "Growth of the products of attention with frames and with positions of a frame, window "
-        "4 x 7 x 7. Counted: on grids so large that the leading term is all there is. Time: the "
-        "whole module, forward + backward, between the last two measured grids; there the "
-        f"projections, which grow with exponent 1, still weigh. {CONVENTION}",
-        ("scheme", "frames: theory", "counted", "time", "positions: theory", "counted", "time"),
+        "Exponents. Theory: of the leading term, the window being fixed. Counted: multiply-adds of "
+        "the products on grids so large that the leading term is all there is. Measured: forward "
+        f"time of the module at small dim, as drawn. {CONVENTION}",
+        ("scheme", "frames: theory", "counted", "measured", "positions: theory", "counted",
+         "measured"),
         body,
-    )
+    )  # fmt: skip
 
 
 def _table_2() -> str:

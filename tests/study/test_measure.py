@@ -97,7 +97,7 @@ def test_matmul_rate_is_that_of_the_best_size(monkeypatch):
 def test_points_of_a_study():
     study = Study(
         schemes=("full", "full:chunked", "local"), grids=((4, 4, 4), (4, 3, 3)),
-        windows=((2, 2, 2), (4, 1, 1)), dims=(16, 32),
+        windows=((2, 2, 2), (4, 1, 1)), dims=(16, 32), series=("grid",),
     )  # fmt: skip
     groups = study.groups()
     assert [len(group) for group in groups] == [4, 4, 3, 3]  # local once or twice, full once

@@ -18,6 +18,7 @@ TINY = {
     "dims": (8,),
     "num_heads": 2,
     "repeats": 2,
+    "series": ("grid",),
 }
 
 
@@ -68,7 +69,7 @@ def test_what_does_not_fit_does_not_stop_the_study(tmp_path):
     # The weights of full, 8 heads x 513^2 x 4 bytes, are 8 MiB; local_global has an eighth.
     study = Study(
         schemes=("full", "full:cudnn", "local_global"), grids=((8, 8, 8),), windows=((8, 1, 8),),
-        dims=(8,), repeats=1, memory_gib=8 / 1024,
+        dims=(8,), repeats=1, memory_gib=8 / 1024, series=("grid",),
     )  # fmt: skip
     full, cudnn, ours = run.run_study(study, tmp_path)
     assert full["status"].startswith("forward: needs") and "; training: needs" in full["status"]
@@ -87,9 +88,11 @@ def test_a_scheme_of_ones_own_needs_no_formula(tmp_path, monkeypatch):
 
 
 def test_files_that_do_not_belong_here(tmp_path):
-    (tmp_path / "study.jsonl").write_text('{"label": "full", "machine": "an abacus"}\n')
+    row = dict.fromkeys(run.IDENTITY, "") | {"machine": "an abacus"}
+    (tmp_path / "study.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(UserError, match="another machine .an abacus; this one is"):
         run.run_study(Study(**TINY), tmp_path)
-    (tmp_path / "study.jsonl").write_text("hello\n")
-    with pytest.raises(UserError, match="line 1 is no point"):
-        run.run_study(Study(**TINY), tmp_path)
+    for line in ("hello", '{"label": "full", "machine": "an abacus"}'):
+        (tmp_path / "study.jsonl").write_text(f"{line}\n")
+        with pytest.raises(UserError, match="line 1 is no point"):
+            run.run_study(Study(**TINY), tmp_path)

@@ -1,0 +1,100 @@
+"""Accuracy beside cost: every scheme trained with every seed, once."""
+
+import csv
+import html
+import json
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import study as config_file
+from logo_jax.common.errors import UserError
+from logo_jax.experiments import study as module
+from logo_jax.study import plots, run
+from logo_jax.study.points import Study
+
+TINY = {
+    "schemes": ("full", "full:chunked", "local_global"), "grids": ((2, 2, 2),),
+    "windows": ((2, 1, 1),), "dims": (8,), "num_heads": 2, "repeats": 1, "series": ("grid",),
+}  # fmt: skip
+SMALL_TRAINING = {
+    "data": {"options": {"num_train": 8, "num_val": 8, "num_test": 8}, "frame_size": 32,
+             "segments": 2},
+    "input": {"image_size": 32}, "batch_size": 4, "max_steps": 2,
+    "model": {"stage": 3, "width": 4, "dim": 8, "mlp_dim": 8, "num_heads": 2, "num_blocks": 1,
+              "window": (2, 1, 1)},
+    "evaluation": {"controls": "", "batch_size": 8},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(run, "matmul_rate", lambda dtype: 1e9)
+
+
+@pytest.mark.slow
+def test_schemes_are_trained_once_and_shown_beside_their_cost(tmp_path, monkeypatch):
+    config = config_file.get_config()
+    config.study.update(TINY)
+    config.study.accuracy_config = "configs/quickstart.py"
+    overrides = SMALL_TRAINING | {"data": SMALL_TRAINING["data"] | {"data_dir": str(tmp_path)}}
+    config.study.accuracy_overrides = ConfigDict(overrides)
+    workdir = tmp_path / "study"
+    module.study(config, workdir, with_accuracy=True)
+    rows = [json.loads(line) for line in (workdir / "accuracy.jsonl").read_text().splitlines()]
+    assert [row["scheme"] for row in rows] == ["full", "local_global"]  # chunked is full, too
+    for row in rows:
+        assert row["seeds"] == [0, 1, 2] and row["status"] == "trained" and row["training_ms"] > 0
+        for seed, war, uar in zip(row["seeds"], row["war"], row["uar"], strict=True):
+            name = f"model.attention={row['scheme']}-seed={seed}"
+            results = json.loads((workdir / "accuracy" / name / "results.json").read_text())
+            assert (results["test"]["war"], results["test"]["uar"]) == (war, uar)
+    # 2 x 2 x 2 tokens and a class token: two products of 8 channels for each pair.
+    assert rows[0]["products"] == 2 * 8 * 9**2
+    comment, *table = (workdir / "accuracy.csv").read_text().splitlines()
+    assert "One multiply-add is one" in comment
+    assert [(r["scheme"], r["seed"]) for r in csv.DictReader(table)] == [
+        (scheme, seed) for scheme in ("full", "local_global") for seed in "012"
+    ]
+    page = html.unescape((workdir / "report.html").read_text())
+    assert "Accuracy and cost" in page and (workdir / "plots" / "accuracy.png").is_file()
+    mean, spread = 100 * np.mean(rows[0]["war"]), 100 * np.std(rows[0]["war"], ddof=1)
+    assert f"<td>{mean:.1f} ± {spread:.1f}</td>" in page
+
+    # Again: nothing is trained.
+    def trained(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("logo_jax.experiments.sweep.train", trained)
+    module.study(config, workdir, with_accuracy=True)
+    again = [json.loads(line) for line in (workdir / "accuracy.jsonl").read_text().splitlines()]
+    assert [row["war"] for row in again] == [row["war"] for row in rows]
+
+
+def test_what_cannot_be_trained(tmp_path):
+    tiny = Study(**TINY)
+    with pytest.raises(UserError, match="fewer than 3 seeds"):
+        module.run_with_accuracy(tiny, tmp_path, "configs/wild.py", 2)
+    with pytest.raises(UserError, match='"former_dfer", which has no attention scheme'):
+        module.run_with_accuracy(tiny, tmp_path, "configs/wild.py:former_dfer", 3)
+    with pytest.raises(UserError, match="There is no config file"):
+        module.run_with_accuracy(tiny, tmp_path, "configs/wld.py", 3)
+    with pytest.raises(UserError, match="accuracy_overrides does not fit"):
+        module.run_with_accuracy(tiny, tmp_path, "configs/wild.py", 3, {"batch_sze": 4})
+
+
+def test_failed_runs_are_told(tmp_path):
+    (tmp_path / "sweep.csv").write_text(
+        "model.attention,seed,war,uar,step,seconds,workdir,error\n"
+        "full,1,0.5,0.25,4,1,a,\nfull,0,0.75,0.5,4,1,b,\nfull,2,,,,,c,no memory\n"
+        "local,0,0.1,0.1,4,1,d,\n"
+    )
+    assert module.outcomes(tmp_path / "sweep.csv", "full") == {
+        "seeds": [0, 1], "war": [0.75, 0.5], "uar": [0.5, 0.25], "status": "no memory",
+    }  # fmt: skip
+
+
+def test_the_frontier_has_what_nothing_beats():
+    points = {"a": (1.0, 0.5), "b": (2.0, 0.4), "c": (2.0, 0.7), "d": (3.0, 0.7), "e": (4.0, 0.9)}
+    assert plots.undominated(points) == [(1.0, 0.5), (2.0, 0.7), (4.0, 0.9)]
