@@ -142,7 +142,8 @@ class FrameCache:
         """Start anew unless a whole index of this very set is there."""
         path = self.folder / "index.bin"
         size = _HEADER + int(self.starts[-1]) * _ENTRY.itemsize
-        if path.exists() and path.stat().st_size == size:
+        whole = (self.folder / "frames.bin").exists()
+        if whole and path.exists() and path.stat().st_size == size:
             with path.open("rb") as file:
                 if file.read(_HEADER) == self._header:
                     return

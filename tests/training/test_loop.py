@@ -2,12 +2,18 @@
 
 import json
 import os
+import re
 import signal
+import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from logo_jax.common.errors import Interrupted, UserError
+from logo_jax.common.mesh import data_mesh
+from logo_jax.training import loop
 from logo_jax.training.checkpoint import find_checkpoint, load_variables
 from logo_jax.training.log import TrainingLog
 from tests.training.small_run import endless, fit
@@ -76,3 +82,40 @@ def test_each_step_is_selected_once(tmp_path):
         fit(tmp_path, total, evaluate=evaluate)
     assert calls == [2, 4]
     assert [line["step"] for line in lines(tmp_path) if "selection_uar" in line] == [2, 4]
+
+
+def slow(seconds, first=0.0):
+    for number, batch in enumerate(endless()):
+        time.sleep(seconds if number else first)
+        yield batch
+
+
+def test_input_wait_is_the_share_of_the_time_spent_waiting_for_batches(tmp_path):
+    fit(tmp_path / "slow", 4, slow(0.2, first=0.2))
+    assert all(line["input_wait"] > 0.5 for line in lines(tmp_path / "slow")[:3])
+    fit(tmp_path / "fast", 4)
+    assert all(0 <= line["input_wait"] < 0.5 for line in lines(tmp_path / "fast")[1:])
+
+
+def test_a_batch_is_fetched_while_the_devices_work():
+    """A batch that comes before the step is done costs no waiting; the next one is on its way."""
+    upcoming = loop._Upcoming(slow(0.05), data_mesh())
+    upcoming.fetch(None)
+    upcoming.take()
+    side = 1000 if jax.devices()[0].platform == "cpu" else 10_000
+    matrix = jnp.ones((side, side))
+    work = jax.jit(lambda m: jax.lax.fori_loop(0, 30, lambda _, x: x @ m / side, m)[0, 0])
+    jax.block_until_ready(work(matrix))
+    running = {"loss": work(matrix)}
+    assert upcoming.fetch(running) == 0
+    assert not running["loss"].is_ready()
+    jax.block_until_ready(running)
+    assert upcoming.fetch(running) >= 0.05
+
+
+def test_the_console_says_how_much_of_the_time_was_waiting(tmp_path, monkeypatch):
+    notes = []
+    monkeypatch.setattr(loop.Progress, "update", lambda bar, steps, note="": notes.append(note))
+    fit(tmp_path, 2, slow(0.05))
+    assert len(notes) == 2
+    assert all(re.search(r"clips/s, input_wait \d+%$", note) for note in notes)
