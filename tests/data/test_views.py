@@ -5,7 +5,7 @@ import pytest
 
 from logo_jax.common.errors import UserError
 from logo_jax.data.augment import to_clips
-from logo_jax.data.views import spatial_views
+from logo_jax.data.views import decoded_size, spatial_views
 
 UNIT = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
 
@@ -37,3 +37,19 @@ def test_two_views_are_the_whole_frame_and_its_mirror_image():
 def test_another_number_of_views_is_refused():
     with pytest.raises(UserError, match="no 4 spatial views: choose 1 .* 2 .* or 3"):
         spatial_views(4, 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "image_size", "frame_size", "expected"),
+    [
+        (1, 112, 224, 112),
+        (2, 112, 224, 112),
+        (3, 112, 224, 128),
+        (3, 112, 120, 120),
+        (1, 112, 96, 96),
+    ],
+)
+def test_frames_are_decoded_as_large_as_the_smallest_crop_needs(
+    number, image_size, frame_size, expected
+):
+    assert decoded_size(number, image_size, frame_size) == expected
