@@ -122,7 +122,6 @@ def cost(batch_size: int, rounds: int) -> dict[str, dict[str, float]]:
 
 def accuracy(folder: Path, seeds: list[int], epochs: int) -> dict[str, dict[str, Any]]:
     configs.quiet_libraries()
-    configs.use_compilation_cache()
     found: dict[str, dict[str, Any]] = {}
     for seed in seeds:  # so that an early stop leaves every form with as many seeds
         for form in FORMS:
@@ -159,6 +158,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--folder", type=Path, default=Path("runs/sam_variants"))
     arguments = parser.parse_args()
+    configs.use_compilation_cache()
     if arguments.accuracy:
         seeds = [int(seed) for seed in arguments.seeds.split(",")]
         found: dict[str, Any] = accuracy(arguments.folder, seeds, arguments.epochs)
