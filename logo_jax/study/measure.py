@@ -136,7 +136,7 @@ def _random(shapes: Any) -> Any:
 
 
 def gib(count: float | int) -> str:
-    return f"{count / 2**30:.1f} GiB"
+    return f"{count / 2**30:,.1f} GiB"
 
 
 def free_memory(root: Path = Path("/")) -> int | None:

@@ -73,17 +73,17 @@ def inequality_region(examples: Sequence[tuple[Shape, Shape]]) -> Draw:
         axes.axhline(1, color=theme.ink, lw=1)
         axes.plot(x, np.sqrt(x), "--", color=ours, lw=1.4)
         label: dict[str, Any] = {"color": theme.ink, "fontsize": 9}
-        axes.text(30, 20, "fhw = HW", rotation=38, **label)
-        axes.text(0.068, 1.08, "fhw = T", **label)
-        axes.text(20, 1.35, "(9) holds: local-global\nhas fewer pairs", ha="center", **label)
-        axes.text(0.11, 0.5, "(9) holds", ha="center", va="center", **label)
+        ends = [
+            (x[-1], "fhw = HW", theme.ink),
+            (1, "fhw = T", theme.ink),
+            (x[-1] ** 0.5, "balanced window,\nfhw = √(THW)", ours),
+        ]
+        for height, words, own in ends:
+            axes.text(x[-1] * 1.12, height, words, va="center", color=own, fontsize=9)
+        axes.text(16, 1.4, "(9) holds: local-global\nhas fewer pairs", ha="center", **label)
+        axes.text(0.085, 0.55, "(9) holds", va="center", **label)
         axes.text(1.1, 28, "(9) does not hold:\ndivided has fewer pairs", ha="center", **label)
         axes.text(4, 0.15, "(9) does not hold:\ndivided has fewer pairs", ha="center", **label)
-        axes.annotate(
-            "balanced window,\nfhw = √(THW)", (40, 40**0.5), xytext=(62, 3.2), color=ours,
-            fontsize=9, ha="right", va="top", annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": ours, "lw": 0.6},
-        )  # fmt: skip
         for (t, h, w), window in examples:
             size = int(np.prod(window))
             axes.plot(h * w / t, size / t, "o", color=theme.ink, ms=5)

@@ -176,7 +176,8 @@ def _curves(
     axes.set_xlim(low, high * (high / low) ** (0.5 if names else 0.35))  # room for the labels
     bottom, top = np.log(axes.get_ylim())
     places = _spread({label: np.log(y) for label, (_, y) in ends.items()}, (top - bottom) * 0.055)
-    ends_of_axis = (min(bottom, *places.values()), max(top, *places.values()))
+    gap = (top - bottom) * 0.03
+    ends_of_axis = (min(bottom, *places.values()) - gap, max(top, *places.values()) + gap)
     axes.set_ylim(*(float(np.exp(height)) for height in ends_of_axis))
     for label, (x, y) in ends.items():
         axes.annotate(
@@ -187,13 +188,26 @@ def _curves(
 
 
 def _spread(heights: dict[str, float], gap: float) -> dict[str, float]:
-    """Move heights apart until neighbours are `gap` apart, keeping their order and their mean."""
-    order = sorted(heights, key=lambda label: heights[label])
-    placed: list[float] = []
-    for label in order:
-        placed.append(max(heights[label], placed[-1] + gap) if placed else heights[label])
-    offset = (sum(placed) - sum(heights.values())) / len(placed)
-    return {label: place - offset for label, place in zip(order, placed, strict=True)}
+    """Move heights apart until neighbours are `gap` apart, keeping their order.
+
+    Labels that come together stand around the mean of their heights; the others stay.
+    """
+    groups: list[list[str]] = []
+    for label in sorted(heights, key=lambda label: heights[label]):
+        groups.append([label])
+        while len(groups) > 1 and _middle(groups[-1], heights) - _middle(groups[-2], heights) < (
+            gap * (len(groups[-1]) + len(groups[-2])) / 2
+        ):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    return {
+        label: _middle(group, heights) + gap * (place - (len(group) - 1) / 2)
+        for group in groups
+        for place, label in enumerate(group)
+    }
+
+
+def _middle(group: Sequence[str], heights: Mapping[str, float]) -> float:
+    return sum(heights[label] for label in group) / len(group)
 
 
 def frontier(accuracy: Sequence[Row]) -> Draw:

@@ -122,7 +122,9 @@ def _window_words(rows: Sequence[Row]) -> str:
     )
     if measured:
         best = min(measured, key=lambda size: measured[size])
-        words += f" Measured forward, {best} tokens are the fastest of {list(measured)}."
+        words += (
+            f" Measured forward, {best} tokens are the fastest of {', '.join(map(str, measured))}."
+        )
     return words
 
 

@@ -80,8 +80,17 @@ def run_study(study: Study, workdir: Path) -> list[Row]:
 def describe_machine() -> str:
     """What the times depend on, in words."""
     device = jax.devices()[0]
-    cores = f", {os.cpu_count()} cores" if device.platform == "cpu" else ""
-    return f"{device.device_kind}{cores}, jax {jax.__version__}"
+    name = device.device_kind
+    if device.platform == "cpu":
+        models = [line for line in _lines_of_cpuinfo() if line.startswith("model name")]
+        name = models[0].partition(":")[2].strip() if models else name
+        name += f", {os.cpu_count()} cores"
+    return f"{name}, jax {jax.__version__}"
+
+
+def _lines_of_cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")  # Linux
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
 def read_rows(path: Path, machine: str) -> list[Row]:

@@ -13,6 +13,7 @@ from logo_jax.study import measure
 from logo_jax.study.measure import (
     DoesNotFit,
     Program,
+    free_memory,
     matmul_rate,
     median_and_spread,
     prepare,
@@ -80,6 +81,34 @@ def test_what_does_not_fit_is_said():
         prepare(Point("full", "xla", **TINY), False, limit=100)
 
 
+def write(root, files):
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def test_free_memory_heeds_the_control_groups(tmp_path):
+    assert free_memory(tmp_path) is None  # a system that says nothing
+    write(tmp_path, {"proc/meminfo": "MemTotal: 9 kB\nMemAvailable:    1000 kB\n"})
+    assert free_memory(tmp_path) == int(0.9 * 1000 * 1024)
+    # A batch job in a group of its own: the limit stands one level above it.
+    groups = "sys/fs/cgroup/job"
+    write(tmp_path, {
+        "proc/self/cgroup": "0::/job/step\n",
+        f"{groups}/step/memory.max": "max\n", f"{groups}/step/memory.current": "5\n",
+        f"{groups}/memory.max": "500000\n", f"{groups}/memory.current": "300000\n",
+        f"{groups}/memory.stat": "anon 200000\ninactive_file 100000\n",
+    })  # fmt: skip
+    assert free_memory(tmp_path) == int(0.9 * (500000 - 300000 + 100000))
+
+
+def test_what_no_machine_holds_is_told_before_it_runs():
+    # 8 heads x 401,409^2 weights in float32 are 4.7 TiB.
+    point = Point("full", "xla", (128, 56, 56), None, 8, 8)
+    with pytest.raises(DoesNotFit, match=r"needs [\d,.]+ GiB, has"):
+        prepare(point, True, free_memory())
+
+
 def test_matmul_rate_is_that_of_the_best_size(monkeypatch):
     seconds = {256: 1e-3, 512: 4e-3, 1024: 0.2}  # 1024 takes longer than 0.1 s and is the last
     asked = []
@@ -103,8 +132,13 @@ def test_points_of_a_study():
     assert [len(group) for group in groups] == [4, 4, 3, 3]  # local once or twice, full once
     assert {point.label for point in groups[0]} == {"full", "full:chunked", "local"}
     assert study.unused() == ["the window 2 x 2 x 2 does not divide the grid 4 x 3 x 3: left out"]
-    labels = {point.label for group in Study().groups() for point in group}
+    labels = {p.label for group in Study().groups() for p in group if p.series == "grid"}
     assert set(SCHEMES) | {"full:chunked"} == labels
+    growth = [group for group in Study().groups() if group[0].series == "exponents"]
+    assert len(growth) == 6  # three frames, three resolutions
+    for group in growth:
+        assert [p.scheme for p in group] == [name for name in Study.schemes if ":" not in name]
+        assert {p.impl for p in group} == {"chunked"}
 
 
 @pytest.mark.parametrize(

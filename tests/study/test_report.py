@@ -2,6 +2,7 @@
 
 import html
 import re
+from math import prod
 
 import jax
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from configs import study as config_file
 from logo_jax.common.errors import UserError
 from logo_jax.experiments.study import from_config, study
+from logo_jax.models.attention import by
 from logo_jax.study import __main__ as command_line
-from logo_jax.study import plots, run
+from logo_jax.study import plots, points, run
 from logo_jax.study.points import Study
 from logo_jax.study.scaling import THEORY, counted_exponents
 
@@ -49,6 +51,23 @@ def test_sweeps_take_one_axis_and_one_window():
     assert plots.tokens(rows[3]) == 8 * 14 * 14
 
 
+def test_labels_move_apart_and_no_further():
+    heights = {"a": 0.0, "b": 0.1, "c": 0.1, "d": 5.0}
+    found = plots._spread(heights, 1.0)
+    assert found == pytest.approx({"a": 0.2 / 3 - 1, "b": 0.2 / 3, "c": 0.2 / 3 + 1, "d": 5})
+
+
+def test_growth_takes_the_grids_of_its_axis():
+    row = {"series": "exponents", "scheme": "full"}
+    rows = [row | {"grid": by(grid), "forward_ms": float(prod(grid) ** 2)}
+            for grids in points.EXPONENTS_GRIDS.values() for grid in grids]  # fmt: skip
+    rows.append({"series": "grid", "scheme": "full", "grid": "4 x 7 x 7", "forward_ms": 1.0})
+    for axis, first in (("frames", 1024), ("positions", 46 * 46)):
+        (curve,) = plots.growth(rows, axis, "forward_ms").values()
+        assert len(curve) == 3 and curve[0][0] == first
+        assert plots.exponent(curve) == pytest.approx(2)
+
+
 def test_config_has_the_defaults_of_a_study():
     assert from_config(config_file.get_config()) == Study()
 
@@ -65,7 +84,10 @@ def test_config_of_another_kind_is_refused():
 
 
 @pytest.mark.slow
-def test_study_writes_one_page_that_needs_nothing_else(tmp_path, capsys):
+def test_study_writes_one_page_that_needs_nothing_else(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(points.EXPONENTS_GRIDS, "frames", ((2, 2, 2), (4, 2, 2)))
+    monkeypatch.setitem(points.EXPONENTS_GRIDS, "positions", ((2, 2, 2), (2, 4, 4)))
+    monkeypatch.setattr(points, "WINDOW_SIZES", ((4, 4, 4), (4, 8, 4)))
     config = config_file.get_config()
     config.study.update(
         schemes=("full", "full:cudnn", "local_global"), grids=((2, 2, 2), (4, 2, 2)),
@@ -80,15 +102,17 @@ def test_study_writes_one_page_that_needs_nothing_else(tmp_path, capsys):
     for number in ("9.11", "25.16", "10.27", "9.10", "25.37", "10.28"):
         assert f"<td>{number}</td>" in page
     assert "needs a GPU" in page and "DIFFERS" not in page
-    for name in ("time", "memory", "cost", "figure_1", "inequality", "window"):
+    for name in ("time", "memory", "cost", "exponents", "figure_1", "inequality", "window"):
         assert (tmp_path / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert "6 points" in capsys.readouterr().out
+    # 6 of the grid, 2 schemes on 4 grids, 2 windows.
+    assert "16 points" in capsys.readouterr().out
+    assert "Measured forward, " in page and "tokens are the fastest of 64, 128." in page
 
     # The same workdir by the command line: nothing is measured again.
     before = (tmp_path / "study.jsonl").read_text()
     command_line.main([
         "--schemes=full,local_global", "--grids=2x2x2,4x2x2", "--windows=2x1x1", "--dims=8",
-        "--num_heads=2", f"--workdir={tmp_path}",
+        "--num_heads=2", "--series=grid", f"--workdir={tmp_path}",
     ])  # fmt: skip
     assert (tmp_path / "study.jsonl").read_text() == before
 
