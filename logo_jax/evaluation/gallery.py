@@ -68,7 +68,7 @@ def thumbnail(
     return encoded.tobytes()
 
 
-def describe(predictions: Predictions, row: int) -> str:
+def describe(predictions: Predictions, row: int | np.integer) -> str:
     """The clip, its true and its predicted class, and their probabilities."""
     label, predicted = predictions.labels[row], predictions.predicted[row]
     shares = predictions.probabilities[row]
@@ -77,7 +77,9 @@ def describe(predictions: Predictions, row: int) -> str:
     return f"{predictions.clip_ids[row]}: {true}, {found}"
 
 
-def clip_strip(predictions: Predictions, row: int, frames: UInt8[np.ndarray, "T S S 3"]) -> str:
+def clip_strip(
+    predictions: Predictions, row: int | np.integer, frames: UInt8[np.ndarray, "T S S 3"]
+) -> str:
     """The frames of a clip side by side, above what the model said of it."""
     pictures = [
         page.image(thumbnail(frame), f"frame {number}", "jpeg")
@@ -88,7 +90,7 @@ def clip_strip(predictions: Predictions, row: int, frames: UInt8[np.ndarray, "T 
 
 def probabilities_table(
     predictions: Predictions,
-    groups: Sequence[tuple[str, Int[np.ndarray, " n"]]],
+    groups: Sequence[tuple[str, np.ndarray]],
     name: str,
     of: str = "",
 ) -> Table:
