@@ -16,7 +16,8 @@ from logo_jax.common.errors import Interrupted, UserError
 from logo_jax.training.signals import Stopped, raise_on_stop
 
 CONFIG = flags.DEFINE_string("config", None, "Recipe: configs/<file>.py[:argument].")
-MODES = ("train", "cross_validate", "summarize", "compare", "evaluate", "predict", "study")
+MODES = ("train", "cross_validate", "summarize", "compare", "report", "evaluate", "predict",
+         "study")  # fmt: skip
 MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do; train also evaluates.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/<config>[-fold<k>].")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "", "last, best, or a folder; default: selected.")
@@ -25,7 +26,7 @@ INPUT = flags.DEFINE_string("input", "", "For predict: folder of frames, of fold
 SWEEP = flags.DEFINE_multi_string("sweep", [], "Train every value: model.num_blocks=1,2,4.")
 SEEDS = flags.DEFINE_integer("seeds", 0, "Train with so many seeds, from config.seed on.")
 FOLDS = flags.DEFINE_string("folds", "", "For cross_validate: these folds, as 2,3; default: all.")
-RUNS = flags.DEFINE_string("runs", "", "For summarize, compare: folders of runs, comma-separated.")
+RUNS = flags.DEFINE_string("runs", "", "For summarize, compare, report: folders, comma-separated.")
 COORDINATOR = flags.DEFINE_string("coordinator", "", "On several hosts: host:port of process 0.")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", 0, "Of the job; default: the cluster's.")
 PROCESS_ID = flags.DEFINE_integer("process_id", -1, "Of this process, from 0.")

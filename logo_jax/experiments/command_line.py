@@ -24,6 +24,8 @@ from logo_jax.experiments import config as configs
 OVERRIDE = re.compile(r"--?(no)?config\.([^=]*)(=?)")
 # Modes whose config is that of the command line; that of the others is the one of a finished run.
 FROM_CONFIG = ("train", "cross_validate", "study")
+# Modes that read the folders of finished runs.
+OF_FINISHED = ("summarize", "compare", "report")
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -85,14 +87,16 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
         raise UserError("--with_accuracy trains the schemes of a study: add --mode=study.")
     if given.folds and mode != "cross_validate":
         raise UserError("--folds chooses folds of --mode=cross_validate: give both, or neither.")
-    if given.runs and mode not in ("summarize", "compare"):
-        raise UserError("--runs names what --mode=summarize and --mode=compare read: give a mode.")
+    if given.runs and mode not in OF_FINISHED:
+        raise UserError(
+            "--runs names what --mode=summarize and --mode=compare read, and report: give a mode."
+        )
     output = Path(given.output).expanduser() if given.output else None
-    if mode in ("summarize", "compare"):
+    if mode in OF_FINISHED:
         if given.config or overrides:
             raise UserError(f"--mode={mode} reads finished runs: leave --config out.")
         folders = run_folders(given.runs, given.workdir)
-        if mode == "summarize":
+        if mode in ("summarize", "report"):
             function(mode)(folders, output or summary_folder(folders, given.workdir))
         else:
             function(mode)(folders, output)
@@ -111,9 +115,11 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
         function(mode)(recipe, workdir, given.with_accuracy)
     elif mode == "train":
         function(mode)(recipe, workdir)
+        function("report")([workdir], workdir)
     elif mode == "evaluate":
         output = output or workdir / "evaluation" / given.split
         function(mode)(recipe, workdir, given.checkpoint, given.split, output)
+        function("report")([output], output)
     else:
         output = output or workdir / "predictions"
         function(mode)(recipe, workdir, given.checkpoint, given.input, output)
