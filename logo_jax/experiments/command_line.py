@@ -96,10 +96,15 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
         if given.config or overrides:
             raise UserError(f"--mode={mode} reads finished runs: leave --config out.")
         folders = run_folders(given.runs, given.workdir)
-        if mode in ("summarize", "report"):
-            function(mode)(folders, output or summary_folder(folders, given.workdir))
+        if mode == "compare":
+            from logo_jax.experiments.compare import default_output
+
+            output = output or default_output(folders)
         else:
-            function(mode)(folders, output)
+            output = output or summary_folder(folders, given.workdir)
+        function(mode)(folders, output)
+        if mode != "report":
+            function("report")(folders, output)
         return
     recipe, workdir = choose(mode, given.config, given.workdir, overrides)
     if swept:
@@ -111,6 +116,7 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
         function("sweep")(recipe, workdir, given.sweep, given.seeds or 1, job)
     elif mode == "cross_validate":
         function(mode)(recipe, workdir, parse_folds(given.folds))
+        function("report")([workdir], workdir)
     elif mode == "study":
         function(mode)(recipe, workdir, given.with_accuracy)
     elif mode == "train":

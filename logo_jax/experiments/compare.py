@@ -200,6 +200,15 @@ def text(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def default_output(folders: Sequence[Path]) -> Path:
+    """A folder in runs/ with the names of the methods in `folders`.
+
+    Raises:
+        UserError: as `compare`.
+    """
+    return _default_output(read_methods(folders))
+
+
 def _default_output(methods: Sequence[Method]) -> Path:
     names = "-vs-".join(method.name for method in methods)
     return Path("runs") / f"compare-{names[:LONGEST_FOLDER]}"
