@@ -224,7 +224,7 @@ def _sum(slot: UInt8[np.ndarray, " n"]) -> np.uint64:
 
 
 def _write_all(file: int, content: np.ndarray, position: int) -> None:
-    rest = memoryview(content.reshape(-1).view(np.uint8))
+    rest = memoryview(content.tobytes())
     while rest:
         written = os.pwrite(file, rest, position)
         rest, position = rest[written:], position + written

@@ -165,7 +165,8 @@ class _Upcoming:
             self._found = _Batch(on_devices, len(batch["label"]), batch.get("row"))
         except Exception as error:
             self._found = error  # raised by `take`, once the steps before it are done
-        if running is not None and not all(value.is_ready() for value in running.values()):
+        # mypy knows no `is_ready`, a documented method of jax.Array.
+        if running and not all(value.is_ready() for value in running.values()):  # type: ignore[attr-defined]
             return 0.0
         return time.perf_counter() - asked
 

@@ -103,6 +103,15 @@ def test_a_resumed_run_gets_the_batches_that_would_have_come(noise_set, start):
     assert_same(pipeline.train_batches(noise_set, rows, **TRAIN, start_step=start), whole[start:])
 
 
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_resumed_run_may_change_its_hosts(noise_set, count):
+    rows = noise_set.rows("train")
+    whole = list(pipeline.train_batches(noise_set, rows, **TRAIN))
+    hosts = [{"process_index": index, "process_count": count} for index in range(count)]
+    shares = [pipeline.train_batches(noise_set, rows, **TRAIN, **h, start_step=5) for h in hosts]
+    assert_same(glue(shares), whole[5:])  # step 5 is in the middle of an epoch
+
+
 def test_a_finished_run_gets_no_batch(noise_set):
     rows = noise_set.rows("train")
     assert list(pipeline.train_batches(noise_set, rows, **TRAIN, start_step=9)) == []
