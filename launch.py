@@ -16,8 +16,8 @@ from logo_jax.common.errors import Interrupted, UserError
 from logo_jax.training.signals import Stopped, raise_on_stop
 
 CONFIG = flags.DEFINE_string("config", None, "Recipe: configs/<file>.py[:argument].")
-MODES = ("train", "cross_validate", "summarize", "compare", "report", "evaluate", "predict",
-         "study")  # fmt: skip
+MODES = ("train", "cross_validate", "summarize", "compare", "report", "evaluate", "verify",
+         "predict", "study")  # fmt: skip
 MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do; train also evaluates.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/<config>[-fold<k>].")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "", "last, best, or a folder; default: selected.")

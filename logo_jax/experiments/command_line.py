@@ -41,6 +41,8 @@ def parse_flags(argv: list[str]) -> list[str]:
         alone = flags.FLAGS(plain)[1:]
     except flags.Error as error:
         raise UserError(f"{error}") from error
+    if len(alone) == 1 and flags.FLAGS["mode"].value == "verify":
+        flags.FLAGS["workdir"].value = alone.pop()  # --mode=verify <workdir>
     if alone:
         near = f" Did you mean --{alone[0]}?" if "=" in alone[0] and alone[0][0] != "-" else ""
         raise UserError(f'"{alone[0]}" belongs to no flag: flags look like --name=value.{near}')
@@ -105,6 +107,13 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
         function(mode)(folders, output)
         if mode != "report":
             function("report")(folders, output)
+        return
+    if mode == "verify":
+        if given.config:
+            raise UserError("--mode=verify takes the config of the run: leave --config out.")
+        if not given.workdir:
+            raise UserError("Give the folder to verify: --mode=verify <workdir>.")
+        function(mode)(Path(given.workdir).expanduser(), overrides)
         return
     recipe, workdir = choose(mode, given.config, given.workdir, overrides)
     if swept:

@@ -164,9 +164,8 @@ def plain(config: ConfigDict) -> dict[str, Any]:
 
 
 def digest(config: dict[str, Any]) -> str:
-    """SHA-256 of the fields of a plain config on which a run's parameters depend."""
-    bound = {name: value for name, value in leaves(config) if not is_free(name)}
-    return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
+    """SHA-256 of all fields of a plain config."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def is_free(field: str) -> bool:

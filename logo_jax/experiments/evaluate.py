@@ -66,7 +66,7 @@ def evaluate(
     check_trained_alike(config, meta, path)
     make_folder(output)
     splits = open_splits(config)
-    _check_data(config, splits, meta, path, own=path.is_relative_to(workdir.absolute()))
+    check_data(config, splits, meta, path, own=path.is_relative_to(workdir.absolute()))
     judge = Judge(config, splits.prepared.classes)
     variables = load_variables(path, like=judge.abstract_variables())
     return write_results(config, judge, variables, splits, part, path, output)
@@ -95,7 +95,7 @@ def check_trained_alike(config: ConfigDict, meta: dict[str, Any], checkpoint: Pa
         )
 
 
-def _check_data(
+def check_data(
     config: ConfigDict, splits: Splits, meta: dict[str, Any], checkpoint: Path, own: bool
 ) -> None:
     """Refuse to judge on other classes, on other data than the run's, or on training clips."""
@@ -139,10 +139,10 @@ def write_results(
     metric = meta["config"]["selection_metric"]
     prepared = splits.prepared
 
-    found = _judge_part(config, judge, variables, splits, part)
+    found = judge_part(config, judge, variables, splits, part)
     validation = None
     if part == "test" and len(splits.val):
-        validation = _judge_part(config, judge, variables, splits, "val")
+        validation = judge_part(config, judge, variables, splits, "val")
     numbers = _numbers(found)
     numbers["calibration"] = calibrate(
         found.probabilities,
@@ -212,7 +212,7 @@ def write_results(
     return results
 
 
-def _judge_part(
+def judge_part(
     config: ConfigDict, judge: Judge, variables: dict, splits: Splits, part: str
 ) -> Predictions:
     """What the model says of the clips of a part."""

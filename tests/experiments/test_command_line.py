@@ -122,6 +122,8 @@ def test_a_cross_validation_takes_no_fold(arguments):
         (["--mode=compare", "--config.seed=1"], "reads finished runs: leave --config out"),
         (["--mode=compare"], "Give --runs=<folder>,<folder>"),
         (["--mode=summarize", "--runs=a,b"], "Give --output=<folder>"),
+        (["--mode=verify"], "Give the folder to verify: --mode=verify <workdir>"),
+        (["--mode=verify", "no such folder"], "There is no folder no such folder"),
         (["--mode=summarize", "--runs=no such folder"], "There is no folder no such folder"),
     ],
 )

@@ -2,16 +2,19 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss
 
+from logo_jax.common.errors import UserError
 from logo_jax.evaluation.__main__ import main
 from logo_jax.experiments import evaluate as module
 from logo_jax.experiments.evaluate import evaluate
 from logo_jax.experiments.train import train
+from logo_jax.experiments.verify import verify
 
 CLASSES = ["calm", "joy", "rage"]
 
@@ -115,3 +118,45 @@ def test_results_are_written_last(config, run, workdir, tmp_path, monkeypatch):
         evaluate(config, workdir, "", "test", tmp_path)
     assert (tmp_path / "predictions.csv").exists()
     assert not (tmp_path / "results.json").exists()
+
+
+def test_a_run_is_verified(run, workdir, capsys):
+    before = {path: path.read_bytes() for path in workdir.glob("*.*") if path.is_file()}
+    (report,) = verify(workdir, ["--config.data.num_workers=0"])
+    assert report["differences"] == [] and report["largest_probability_difference"] == 0
+    assert "verified; test, 9 clips" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r["test"].update(war=0.99), r"WAR was 0.990000 and is 0\.\d{6}"),
+        (
+            lambda r: r["config"].update(seed=7),
+            "the config in results.json is not that of its hash",
+        ),
+        (lambda r: r.update(step=3), "the results are of step 3, the checkpoint of 8"),
+        (lambda r: r["data"].update(fingerprint="f"), "the data fingerprint is another one"),
+    ],
+)
+def test_a_record_that_was_changed_is_found_out(run, workdir, tmp_path, change, message):
+    copy = tmp_path / "copy"
+    shutil.copytree(workdir, copy)
+    results = json.loads((copy / "results.json").read_text())
+    change(results)
+    (copy / "results.json").write_text(json.dumps(results))
+    with pytest.raises(UserError, match=message):
+        verify(copy, [])
+
+
+def test_predictions_of_another_model_are_found_out(run, workdir, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(workdir, copy)
+    lines = (copy / "predictions.csv").read_text().splitlines(keepends=True)
+    clip_id, fold, true, predicted, *_ = lines[1].split(",")
+    shares = ["0.98" if name == predicted else "0.01" for name in CLASSES]
+    lines[1] = ",".join([clip_id, fold, true, predicted, *shares]) + "\n"
+    (copy / "predictions.csv").write_text("".join(lines))
+    with pytest.raises(UserError, match=r"copy: probabilities differ by up to 0\.\d"):
+        verify(copy, [])

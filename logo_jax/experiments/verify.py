@@ -1,0 +1,132 @@
+"""`--mode=verify <workdir>`: are the recorded numbers those of the checkpoint, here and now?
+
+python launch.py --mode=verify runs/dfew-fold3
+python launch.py --mode=verify runs/dfew-cv --config.data.data_dir=/disks/data
+
+Each run in the folder is judged again, as its results.json says, and compared clip by clip. Nothing
+is written.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from logo_jax.common.errors import UserError
+from logo_jax.common.versions import versions
+from logo_jax.evaluation import metrics
+from logo_jax.experiments import config as configs
+from logo_jax.experiments.command_line import recorded
+from logo_jax.experiments.evaluate import (
+    check_data,
+    check_trained_alike,
+    judge_part,
+    resolve,
+)
+from logo_jax.experiments.parts import Judge, open_splits
+from logo_jax.experiments.runs import Run, find_models
+from logo_jax.training.checkpoint import load_variables, read_meta
+
+# Another device or version rounds otherwise; a model that differs differs by more.
+TOLERANCE = 1e-3
+
+
+def verify(workdir: Path, overrides: Sequence[str]) -> list[dict[str, Any]]:
+    """Judge every run in `workdir` again; print and return what was compared, one entry a run.
+
+    Args:
+        overrides: "--config.<field>=<value>" of free fields, such as data.data_dir.
+
+    Raises:
+        UserError: a number, a predicted class or a probability is another one than the recorded,
+            or a record does not belong to the run; the message says what differs.
+    """
+    runs = [run for model in find_models(workdir) for run in model]
+    reports, wrong = [], []
+    for run in runs:
+        report = _verify(run, overrides)
+        reports.append(report)
+        print(_text(report), flush=True)
+        wrong += [f"{report['folder']}: {words}" for words in report["differences"]]
+    if wrong:
+        raise UserError(f"{'; '.join(wrong)}.")
+    return reports
+
+
+def _verify(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
+    config = recorded(run.folder, None, overrides)
+    config.evaluation = ConfigDict(run.results["config"]["evaluation"])  # as it was judged
+    path = resolve(config, run.folder, "")
+    meta = read_meta(path)
+    differences = []
+    if configs.digest(run.results["config"]) != run.results["config_hash"]:
+        differences.append("the config in results.json is not that of its hash")
+    differences += [
+        f"{words} in results.json"
+        for field, words in configs.differences(meta["config"], run.results["config"])
+        if not configs.is_free(field)
+    ]
+    if meta["step"] != run.results["step"]:
+        differences.append(
+            f"the results are of step {run.results['step']}, the checkpoint of {meta['step']}"
+        )
+    check_trained_alike(config, meta, path)
+    splits = open_splits(config)
+    check_data(config, splits, meta, path, own=True)
+    if splits.prepared.fingerprint != run.results["data"]["fingerprint"]:
+        differences.append("the data fingerprint is another one")
+    judge = Judge(config, splits.prepared.classes)
+    variables = load_variables(path, like=judge.abstract_variables())
+    found = judge_part(config, judge, variables, splits, run.part)
+
+    old = run.predictions
+    if found.clip_ids != old.clip_ids or not np.array_equal(found.labels, old.labels):
+        raise UserError(
+            f"{run.folder / 'predictions.csv'} has other clips, or other true classes, than "
+            f"{splits.prepared.folder}: judge the run again."
+        )
+    confusion = found.confusions().sum(axis=0)
+    for name, number in (("war", metrics.war(confusion)), ("uar", metrics.uar(confusion))):
+        if abs(run.numbers[name] - number) > 1e-12:
+            differences.append(f"{name.upper()} was {run.numbers[name]:.6f} and is {number:.6f}")
+    other = int((found.predicted != old.predicted).sum())
+    if other:
+        differences.append(f"{other:,} of {len(old.clip_ids):,} clips have another class")
+    # float32 is what they were written from.
+    gaps = np.abs(found.probabilities - old.probabilities.astype(np.float32))
+    largest = float(gaps.max())
+    if largest > TOLERANCE:
+        differences.append(f"probabilities differ by up to {largest:.2g}")
+    return {
+        "folder": str(run.folder),
+        "part": run.part,
+        "clips": len(old.clip_ids),
+        "war": metrics.war(confusion),
+        "uar": metrics.uar(confusion),
+        "largest_probability_difference": largest,
+        "differences": differences,
+        "versions": _changed_versions(run.results["versions"]),
+    }
+
+
+def _changed_versions(old: dict[str, str]) -> dict[str, list[str | None]]:
+    new = versions()
+    return {
+        name: [old.get(name), new.get(name)]
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    }
+
+
+def _text(report: dict[str, Any]) -> str:
+    lines = [
+        f"{report['folder']}: {'DIFFERS' if report['differences'] else 'verified'}; "
+        f"{report['part']}, {report['clips']:,} clips: WAR {100 * report['war']:.2f} %, "
+        f"UAR {100 * report['uar']:.2f} %; largest difference of a probability "
+        f"{report['largest_probability_difference']:.2g}"
+    ]
+    for name, (old, new) in report["versions"].items():
+        lines.append(f"  {name} was {old or 'absent'} and is {new or 'absent'}")
+    return "\n".join(lines)
