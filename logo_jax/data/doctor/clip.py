@@ -95,7 +95,7 @@ def scan_clip(task: Task) -> ClipScan:
     looks = [look(f"{task.folder}/{frame}") for frame in ordered]
     issues += _frame_issues(task, name, ordered, looks)
     issues += _repeats(task, name, ordered, looks)
-    sizes = tuple(sorted({found.size for found in looks if found.size}))
+    sizes = tuple(sorted({found.size for found in looks if found.size and not found.problem}))
     return ClipScan(
         len(ordered),
         sum(found.num_bytes for found in looks),

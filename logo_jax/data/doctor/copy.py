@@ -144,6 +144,7 @@ def join_tables(
     """
     first: dict[str, tuple[str, TableRow, int]] = {}
     parts: dict[str, list[str]] = {}
+    contradicted: set[str] = set()
     for table in tables:
         column = columns.index(table.column)
         named: dict[str, TableRow] = {}
@@ -158,7 +159,8 @@ def join_tables(
                 continue
             named[name] = row
             earlier, other, known = first.setdefault(name, (where, row, label))
-            if known != label and min(known, label) >= 0:
+            if known != label and min(known, label) >= 0 and name not in contradicted:
+                contradicted.add(name)
                 findings.add(
                     "label_contradiction",
                     f'{where}: "{name}" is {row.label}, but {other.label} in {earlier}',

@@ -17,8 +17,12 @@ JUDGED = ("train", "test")
 def check_folds(copy: Copy, findings: Findings) -> None:
     """Compare every fold with the official numbers; classes must not be absent."""
     sizes_right = True
+    lists_lack = any(code in findings for code in ("list_missing", "list_unreadable"))
     for place, column in enumerate(copy.columns):
         sizes = part_sizes(copy, place)
+        if not sizes.keys() & set(PARTS) and lists_lack:
+            sizes_right = False
+            continue
         if copy.facts is not None:
             found = sizes["train"], sizes["test"]
             official = copy.facts.folds[column]
@@ -29,14 +33,15 @@ def check_folds(copy: Copy, findings: Findings) -> None:
                     f"{column_words(column)} has {_pair(found)} (train and test), official is "
                     + " or ".join(map(_pair, official)),
                 )
-        if not sizes.keys() & set(PARTS):
-            continue  # the lists are missing, which has its own finding
         for part in present_parts(copy):
+            if not sizes[part] and lists_lack:
+                continue
             counts = class_counts(copy, place, part)
             for name, count in zip(copy.classes, counts, strict=True):
                 if not count:
                     findings.add("class_absent", f'"{name}" in {part} of {column_words(column)}')
-    if sizes_right and copy.facts is not None and copy.facts.test_counts:
+    labels_right = not any(code in findings for code in ("bad_label", "label_contradiction"))
+    if sizes_right and labels_right and copy.facts is not None and copy.facts.test_counts:
         _check_counts(copy, copy.facts, findings)
 
 
