@@ -125,7 +125,8 @@ def looksam(
         g_s = g + alpha * (||g|| / ||g_v||) * g_v.
 
     Norms are over all parameters together (the paper's LookLayerSAM is not here). Arguments of
-    `update` as for `sam`; `grad_fn` is computed in the steps with ascent only.
+    `update` as for `sam`; `grad_fn` is computed in the steps with ascent only. Who knows already
+    whether a step is one may say `ascend=True` or `False`, and the other half is not compiled.
     """
     base = optax.with_extra_args_support(base)
 
@@ -140,6 +141,7 @@ def looksam(
         params: optax.Params | None = None,
         *,
         grad_fn: GradFn | None = None,
+        ascend: bool | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, LookSamState]:
         if params is None or grad_fn is None:
@@ -148,7 +150,7 @@ def looksam(
         plain = jax.tree.map(at_least_float32, grads)
         length = optax.tree.norm(plain)
 
-        def ascend() -> tuple[optax.Updates, Array, optax.Updates]:
+        def climb() -> tuple[optax.Updates, Array, optax.Updates]:
             perturbation, norm = perturbation_of(grads, params, rho, adaptive)
             found = grad_fn(optax.apply_updates(params, perturbation), 0)
             found = jax.tree.map(at_least_float32, found)
@@ -162,7 +164,10 @@ def looksam(
             found = jax.tree.map(lambda g, v: g + ratio * v, plain, state.orthogonal)
             return found, state.perturbation_norm, state.orthogonal
 
-        found, norm, orthogonal = jax.lax.cond(state.steps % every == 0, ascend, reuse)
+        if ascend is None:
+            found, norm, orthogonal = jax.lax.cond(state.steps % every == 0, climb, reuse)
+        else:
+            found, norm, orthogonal = climb() if ascend else reuse()
         followed = jax.tree.map(lambda f, g: f.astype(g.dtype), found, grads)
         updates, base_state = base.update(followed, state.base, params, **extra_args)
         return updates, LookSamState(base_state, norm, state.steps + 1, orthogonal)

@@ -5,6 +5,7 @@ statistics, the loss and SAM's perturbation are those of the global batch, whate
 devices.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -74,7 +75,9 @@ def make_train_step(
             "config.accumulate at 1."
         )
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+    def train_step(
+        state: TrainState, batch: Batch, **look: bool
+    ) -> tuple[TrainState, dict[str, Array]]:
         # All passes of a step see the same dropout masks.
         dropout_key = jax.random.fold_in(state.dropout_key, state.step)
 
@@ -142,6 +145,7 @@ def make_train_step(
             state.opt_state,
             state.params,
             grad_fn=lambda params, _: gradient(params, batch)[1],
+            **look,
         )
         params = optax.apply_updates(state.params, updates)
         new = state.replace(
@@ -164,12 +168,23 @@ def make_train_step(
             new = _chosen(finite, new, state)
         return new.replace(step=state.step + 1), {**metrics, "finite": finite}
 
-    return jax.jit(
-        train_step,
+    compiled = functools.partial(
+        jax.jit,
         in_shardings=(replicated(mesh), split_over_devices(mesh)),
         out_shardings=replicated(mesh),
         donate_argnums=0,
     )
+    if form.climbs("looksam") and mesh.devices.flat[0].platform == "cpu":
+        # XLA on CPU computes what stands in a condition several times slower, so two programs and
+        # a number that the host waits for. An accelerator would be idle while the host waits.
+        steps = {
+            ascend: compiled(functools.partial(train_step, ascend=ascend))
+            for ascend in (True, False)
+        }
+        return lambda state, batch: steps[int(state.opt_state.steps) % form.look_every == 0](
+            state, batch
+        )
+    return compiled(train_step)
 
 
 def make_eval_step(
