@@ -16,7 +16,7 @@ from logo_jax.data.doctor.copy import Clip, Copy
 from logo_jax.data.doctor.crops import read_image, spread, with_box
 from logo_jax.data.doctor.examination import Examination
 from logo_jax.data.doctor.findings import Finding, printable
-from logo_jax.data.doctor.kinds import SEVERITIES
+from logo_jax.data.doctor.kinds import NOTE, SEVERITIES
 from logo_jax.data.faces import FaceDetector
 
 FRAMES_SHOWN = 8
@@ -64,7 +64,7 @@ def _finding(
         lines += [f"and {rest:,} more, in report.json"] if rest > 0 else []
         parts.append(page.folded("Examples", [page.preformatted("\n".join(lines))]))
     for name in finding.clips:
-        if name in clips:
+        if name in clips and finding.severity != NOTE:
             parts += _strip(copy, clips[name], detector)
     return parts
 
@@ -113,7 +113,9 @@ def _frames(report: dict[str, Any], folder: Path) -> list[str]:
 def _histogram(counts: dict[int, int], theme: Theme) -> Figure:
     figure = Figure(figsize=(7, 2.6))
     axes = figure.add_subplot()
-    bins = min(60, max(counts) - min(counts) + 1)
+    low, high = min(counts), max(counts)
+    step = 1 + (high - low) // 60
+    bins = [edge - 0.5 for edge in range(low, high + step + 1, step)]  # around whole numbers
     axes.hist(list(counts), bins=bins, weights=list(counts.values()), color="#3b7dd8")
     axes.set_xlabel("frames of a clip")
     axes.set_ylabel("clips")
