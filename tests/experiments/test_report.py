@@ -104,8 +104,13 @@ def test_one_run_in_a_browser(trained, tmp_path):
 def test_what_is_missing_is_said(trained, tmp_path):
     shutil.rmtree(trained / "checkpoints")
     (trained / "metrics.jsonl").unlink()
+    results = json.loads((trained / "results.json").read_text())
+    results["data"] |= {"name": "dfew", "fold": 1, "folds": [1, 2, 3, 4, 5]}
+    (trained / "results.json").write_text(json.dumps(results))
     text = write_report([trained], tmp_path / "report").read_text()
-    assert "No curves: there is no metrics.jsonl of run." in text
+    assert "No curves: there is no metrics.jsonl of run, fold 1." in text
+    assert "lacks folds of the set&#x27;s protocol: 2, 3, 4, 5" in text
+    assert text.count("no: 5 folds, ours 1") == 16 and "66.98" in text  # DFEW's published rows
     assert text.count("Not shown of run: the checkpoint of step") == 3
     assert "The most confident errors" in text and "<table" in text
     (trained / "predictions.csv").unlink()
