@@ -145,17 +145,21 @@ class Study:
                 raise UserError(f"dims has {dim}: give a positive multiple of {self.num_heads}.")
 
     def groups(self) -> list[list[Point]]:
-        """Points that are measured in turn with one another: same series, grid, dim and dtype."""
+        """Points that are measured in turn with one another: of one series, dim and dtype."""
         found = {
             "grid": [
                 self._group("grid", grid, self.windows, dim, self.num_heads, dtype, self.batch)
                 for grid, dim, dtype in itertools.product(self.grids, self.dims, self.dtypes)
             ],
+            # All sizes in turn, or a drift of the machine between them would bend the curve.
             "exponents": [
-                self._group("exponents", grid, (EXPONENTS_WINDOW,), EXPONENTS_DIM, EXPONENTS_HEADS,
-                            self.dtypes[0])
+                [
+                    point
+                    for grid in grids
+                    for point in self._group("exponents", grid, (EXPONENTS_WINDOW,), EXPONENTS_DIM,
+                                             EXPONENTS_HEADS, self.dtypes[0])
+                ]
                 for grids in EXPONENTS_GRIDS.values()
-                for grid in grids
             ],
             "window": [[
                 Point("local_global", "xla", WINDOW_GRID, window, WINDOW_DIM, WINDOW_HEADS,

@@ -156,6 +156,7 @@ def _measure_group(
             seconds, spread = median_and_spread(samples)
             row[f"{name}_ms"] = 1e3 * seconds
             row[f"{name}_spread_ms"] = 1e3 * spread
+            row[f"{name}_shortest_ms"] = 1e3 * min(samples)
             row[f"{name}_share"] = row[f"{name}_multiply_adds"] * point.batch / seconds / rate
     for point in group:
         rows[point] |= {"repeats": repeats, "matmul_multiply_adds_per_s": rate}

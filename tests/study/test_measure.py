@@ -135,9 +135,9 @@ def test_points_of_a_study():
     labels = {p.label for group in Study().groups() for p in group if p.series == "grid"}
     assert set(SCHEMES) | {"full:chunked"} == labels
     growth = [group for group in Study().groups() if group[0].series == "exponents"]
-    assert len(growth) == 6  # three frames, three resolutions
+    assert len(growth) == 2  # three numbers of frames in turn, three resolutions in turn
     for group in growth:
-        assert [p.scheme for p in group] == [name for name in Study.schemes if ":" not in name]
+        assert [p.scheme for p in group] == 3 * [n for n in Study.schemes if ":" not in n]
         assert {p.impl for p in group} == {"chunked"}
 
 
