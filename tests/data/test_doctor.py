@@ -11,12 +11,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from logo_jax.data.datasets import facts
 from logo_jax.data.doctor import add_arguments
+from logo_jax.data.doctor.clip import in_order
 from logo_jax.data.doctor.examination import examine
 from logo_jax.data.doctor.sets import Declared
 from logo_jax.data.faces import FaceDetector
+from logo_jax.data.frames import frame_order
 
 spec = importlib.util.spec_from_file_location("t", Path(__file__).parent / "doctor_trees.py")
 trees = importlib.util.module_from_spec(spec)
@@ -481,6 +485,18 @@ def test_every_kind_is_told_in_its_own_words():
 
     for code, kind in KINDS.items():
         assert kind.one != kind.many and kind.mend.endswith("."), code
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("", "f_", "1_")), st.sampled_from(("{}", "{:03d}", "x{}y")),
+                  st.integers(0, 120)),
+        min_size=1, max_size=9,
+    )
+)  # fmt: skip
+def test_frames_are_ordered_as_the_builders_order_them(parts):
+    names = sorted({prefix + form.format(number) + ".jpg" for prefix, form, number in parts})
+    assert in_order(names)[0] == frame_order(names)
 
 
 def test_arguments():
