@@ -83,11 +83,13 @@ def by_method(models: Sequence[Model]) -> dict[str, list[Model]]:
 
 
 def checkpoint_of(run: Run) -> Path | None:
-    """The judged checkpoint, None where it is not there any more."""
+    """The judged checkpoint, None where it is not there any more; absolute, as Orbax asks."""
     recorded = Path(run.results["checkpoint"])
     # A run that was moved has it where it lay, below its own folder.
-    moved = run.folder.joinpath(*recorded.parts[-3:])
-    return next((path for path in (moved, recorded) if (path / "variables").is_dir()), None)
+    moved = run.folder.absolute().joinpath(*recorded.parts[-3:])
+    return next(
+        (path for path in (moved, recorded.absolute()) if (path / "variables").is_dir()), None
+    )
 
 
 def log_of(run: Run) -> list[Line]:

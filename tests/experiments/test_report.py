@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,12 +197,14 @@ def test_the_command_line_ends_a_run_with_its_report(config, tmp_path, monkeypat
             command_line.run(flags, overrides)
         return capsys.readouterr().out
 
-    run = tmp_path / "run"
+    monkeypatch.chdir(tmp_path)
+    run = Path("run")  # relative, as people give it
     assert f"report: {run / 'report.html'}" in launch("--config=own.py", f"--workdir={run}")
     judged = run / "evaluation" / "test" / "report.html"
     assert f"report: {judged}" in launch("--mode=evaluate", f"--workdir={run}")
     assert "Report: run, test" in judged.read_text()
     assert "there is no metrics.jsonl" not in judged.read_text()  # the run has it
+    assert "Not shown" not in (run / "report.html").read_text()
     (run / "report.html").unlink()
     launch("--mode=report", f"--workdir={run}")
     assert (run / "report.html").is_file()
