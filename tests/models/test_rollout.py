@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from logo_jax.models import build
+from logo_jax.models.layers import AttentionOptions
 from logo_jax.models.rollout import can_roll_out, capture, rollout
+from logo_jax.models.windowed import PooledTokens
 from tests.models.parity import jit, randomized
 
 TINY = dict(stage=1, width=4, dim=8, mlp_dim=12, num_heads=2, num_blocks=2, window=(2, 2, 2))
@@ -190,7 +192,31 @@ def test_rows_sum_to_one(scheme, pool):
     model, _, maps = applied(attention=scheme, pool=pool, window=(3, 2, 3), pad_windows=True)
     found = rollout(model, maps)
     np.testing.assert_allclose(found.classes + found.tokens.sum((1, 2, 3)), 1, rtol=1e-6)
-    assert (found.tokens > 0).all() and not found.parts
+    # A token that is the largest in no channel gives nothing to a maximum.
+    assert (found.tokens >= 0).all() and not found.parts
+    assert (found.tokens > 0).all() or (scheme, pool) == ("global", "max")
+
+
+@pytest.mark.parametrize("pool", ["weighted", "average", "max", "conv"])
+def test_shares_of_a_pooled_token(pool):
+    """Two windows of 1 x 1 x 2, the second half filled with padding."""
+    grid = np.random.default_rng(0).normal(size=(1, 1, 1, 3, 5)).astype(np.float32)
+    options = AttentionOptions(window=(1, 1, 2), pool=pool, pad_windows=True)
+    module = PooledTokens(options)
+    tree = jax.tree.map(jnp.float32, randomized(module, jnp.asarray(grid)))
+    _, found = module.apply(tree, jnp.asarray(grid), mutable=["intermediates"])
+    (shares,) = found["intermediates"]["shares"]
+    if pool == "average":
+        first = 1 / 2
+    elif pool == "max":
+        first = np.mean(grid[0, 0, 0, 0] > grid[0, 0, 0, 1])
+    elif pool == "weighted":
+        size = np.abs(tree["params"]["weights"]).sum(1)
+        first = size[0] / size.sum()
+    else:
+        size = np.abs(tree["params"]["kernel"])
+        first = size[:5].sum() / size.sum()
+    np.testing.assert_allclose(shares[0], [[first, 1 - first], [1, 0]], rtol=1e-6)
 
 
 @pytest.mark.slow
