@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from configs import study as config_file
 from logo_jax.common.errors import UserError
+from logo_jax.experiments import config as configs
 from logo_jax.experiments import study as module
 from logo_jax.study import plots, run
 from logo_jax.study.points import Study
@@ -70,6 +71,28 @@ def test_schemes_are_trained_once_and_shown_beside_their_cost(tmp_path, monkeypa
     module.study(config, workdir, with_accuracy=True)
     again = [json.loads(line) for line in (workdir / "accuracy.jsonl").read_text().splitlines()]
     assert [row["war"] for row in again] == [row["war"] for row in rows]
+
+
+@pytest.mark.slow
+def test_the_report_has_what_could_be_trained(tmp_path, monkeypatch):
+    def sweep(config, folder, fields, seeds):
+        assert (fields, seeds) == (["model.attention=full,local_global"], 3)
+        folder.mkdir()
+        lines = [f"full,{seed},0.{5 + seed},0.5,2,1,a,\n" for seed in range(3)]
+        lines += ["local_global,0,0.5,0.25,2,1,a,\n", "local_global,1,,,,,b,no memory\n"]
+        head = "model.attention,seed,war,uar,step,seconds,workdir,error\n"
+        (folder / "sweep.csv").write_text(head + "".join(lines))
+        raise UserError("1 of 6 runs failed")
+
+    monkeypatch.setattr(module, "sweep", sweep)
+    overrides = dict(configs.leaves(SMALL_TRAINING))
+    with pytest.raises(UserError, match="1 of 6 runs failed"):
+        module.run_with_accuracy(Study(**TINY), tmp_path, "configs/quickstart.py", 3, overrides)
+    full, ours = map(json.loads, (tmp_path / "accuracy.jsonl").read_text().splitlines())
+    assert full["war"] == [0.5, 0.6, 0.7] and ours["status"] == "no memory"
+    assert full["products"] == 2 * 8 * 9**2 and full["training_ms"] > 0
+    page = html.unescape((tmp_path / "report.html").read_text())
+    assert "<td>60.0 ± 10.0</td>" in page and "<td>no memory</td>" in page
 
 
 def test_what_cannot_be_trained(tmp_path):
