@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -80,3 +81,26 @@ def first_host_first(work: Callable[[], Result]) -> Result:
         result = work()
     multihost_utils.sync_global_devices("the first host is done")
     return result if jax.process_index() == 0 else work()
+
+
+class AnyHost:
+    """Whether something has happened on any host of the job, known alike to all of them.
+
+    On one host the answer is what it says itself. On several it is that of the call before, so
+    that none waits for the network: all of them make the same calls.
+    """
+
+    def __init__(self, mesh: Mesh):
+        """Take the mesh of all devices."""
+        self._mesh = mesh
+        self._any = jax.jit(jnp.any, out_shardings=replicated(mesh))
+        self._asked: jax.Array | None = None
+
+    def tell(self, here: bool) -> bool:
+        """Say whether it has happened on this host; return whether it had on any."""
+        if jax.process_count() == 1:
+            return here
+        before = self._asked
+        flags = {"here": np.full(jax.local_device_count(), here)}
+        self._asked = self._any(to_devices(flags, self._mesh)["here"])
+        return before is not None and bool(before)

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from logo_jax.common.errors import Interrupted, UserError
-from logo_jax.common.mesh import to_devices
+from logo_jax.common.mesh import AnyHost, to_devices
 from logo_jax.common.progress import Progress
 from logo_jax.training.checkpoint import Checkpoints
 from logo_jax.training.log import TrainingLog
@@ -88,6 +88,7 @@ def fit(
 
     try:
         with StopSignals() as signals:
+            everywhere = AnyHost(mesh)  # all hosts stop after the same step
             upcoming = _Upcoming(batches, mesh)
             if first_step < schedule.total_steps:
                 averages.waited += upcoming.fetch(None)
@@ -109,11 +110,12 @@ def fit(
                 if running is not None:
                     finish(running)
                 running = _Work(step, metrics, batch.clips, batch.row)
+                stopped = everywhere.tell(bool(signals.received))
 
                 log_now = _due(step, schedule.log_every, schedule.total_steps)
                 save_now = _due(step, schedule.checkpoint_every, schedule.total_steps)
                 select_now = _due(step, schedule.evaluate_every, schedule.total_steps)
-                if log_now or save_now or select_now or signals.received:
+                if log_now or save_now or select_now or stopped:
                     finish(running)
                     running = None
                 if log_now:
@@ -124,10 +126,11 @@ def fit(
                     note = f"{loss}, {values['clips_per_second']:.1f} clips/s"
                     note += f", input_wait {values['input_wait']:.0%}"
                 progress.update(1, note)
-                if save_now or signals.received:
+                if save_now or stopped:
                     checkpoints.save(state, {**meta, "step": step})
-                if signals.received and step < schedule.total_steps:
-                    raise _interrupted(signals.received, step, schedule)
+                if stopped and step < schedule.total_steps:
+                    signal = signals.received or "A stop signal on another host"
+                    raise _interrupted(signal, step, schedule)
                 if evaluate and select_now:
                     _keep_best(state, step, evaluate, selection_metric, checkpoints, log, meta)
                     # The time of the evaluation is not the input's or the step's.

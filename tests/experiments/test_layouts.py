@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pickle
+import re
 import signal
 import socket
 import subprocess
@@ -155,3 +156,21 @@ def test_a_killed_process_ends_the_job_with_a_sentence(five_steps, tmp_path):
     for job in again:
         job.kill()
         job.communicate()
+
+
+@pytest.mark.slow
+def test_a_stop_signal_on_one_host_stops_all_after_the_same_step(five_steps, tmp_path):
+    five_steps.max_steps = five_steps.num_epochs = 2000
+    five_steps.checkpoint_every = 10
+    workdir = tmp_path / "run"
+    jobs = start(five_steps, workdir, processes=2)
+    end = time.monotonic() + 120
+    while not list(workdir.glob("checkpoints/last/10/meta")) and time.monotonic() < end:
+        time.sleep(0.1)
+    jobs[1].send_signal(signal.SIGTERM)
+    outputs = [job.communicate(timeout=60)[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [2, 2], outputs  # the script's, for Interrupted
+    assert "A stop signal on another host: stopped after step" in outputs[0]
+    assert "SIGTERM: stopped after step" in outputs[1]
+    steps = {re.search(r"stopped after step (\d+)", output)[1] for output in outputs}
+    assert len(steps) == 1 and find_checkpoint(workdir).name in steps
