@@ -46,15 +46,17 @@ def start(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -
             f"--process_id={process_id}, but of {num_processes} processes the last is "
             f"{num_processes - 1}."
         )
-    addresses = (coordinator, num_processes, process_id) if all(given) else ()
+    named = all(given)
     try:
         jax.distributed.initialize(
-            *addresses,
+            coordinator if named else None,
+            num_processes if named else None,
+            process_id if named else None,
             initialization_timeout=START_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except ValueError as error:
-        if addresses or NO_CLUSTER not in str(error):
+        if named or NO_CLUSTER not in str(error):
             raise
     except RuntimeError as error:
         raise UserError(

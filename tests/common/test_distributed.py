@@ -1,0 +1,48 @@
+"""The start of a job of several processes; what several really do is in test_layouts.py."""
+
+import jax
+import pytest
+
+from logo_jax.common import distributed
+from logo_jax.common.errors import UserError
+
+
+def test_one_process_where_there_is_no_cluster(monkeypatch):
+    for name in ("SLURM_JOB_ID", "OMPI_MCA_orte_hnp_uri", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    distributed.start()
+    assert jax.process_count() == 1
+
+
+@pytest.mark.parametrize("given", [("host:1", 0, -1), ("", 2, -1), ("", 0, 1), ("host:1", 2, -1)])
+def test_half_an_address_is_refused(given):
+    with pytest.raises(UserError, match="belong together"):
+        distributed.start(*given)
+
+
+def test_a_number_that_no_process_has_is_refused():
+    with pytest.raises(UserError, match="--process_id=2, but of 2 processes the last is 1"):
+        distributed.start("host:1", 2, 2)
+
+
+def test_other_errors_of_the_start_are_not_swallowed(monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("something else")
+
+    monkeypatch.setattr(jax.distributed, "initialize", fail)
+    with pytest.raises(ValueError, match="something else"):
+        distributed.start()
+
+
+def test_unreachable_processes_are_a_sentence(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("DEADLINE_EXCEEDED: barrier timed out\nmore")
+
+    monkeypatch.setattr(jax.distributed, "initialize", fail)
+    with pytest.raises(UserError, match=r"were not reached \(DEADLINE_EXCEEDED: barrier timed out"):
+        distributed.start("host:1", 2, 0)
+
+
+def test_alone_nothing_is_changed_about_errors():
+    with pytest.raises(RuntimeError, match="mine"), distributed.end_together():
+        raise RuntimeError("mine")
