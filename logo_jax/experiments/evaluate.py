@@ -147,7 +147,7 @@ def write_results(
     numbers["calibration"] = calibrate(
         found.probabilities,
         found.labels,
-        validation and (validation.probabilities, validation.labels),
+        (validation.probabilities, validation.labels) if validation else None,
     )
     numbers |= _controls(config, judge, variables, splits, part, found)
     if prepared.name in WITH_SCENES:

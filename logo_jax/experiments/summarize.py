@@ -154,9 +154,9 @@ def _pooled_controls(runs: Sequence[Run]) -> dict[str, Any]:
     orders = [name.removesuffix(CONFUSION) for name in runs[0].numbers if name.endswith(CONFUSION)]
     pooled: dict[str, Any] = {}
     for order in orders:
-        matrices = [run.numbers.get(order + CONFUSION) for run in runs]
-        if None in matrices:
+        if not all(order + CONFUSION in run.numbers for run in runs):
             continue
+        matrices = [run.numbers[order + CONFUSION] for run in runs]
         matrix = np.sum(matrices, axis=0)
         pooled[order] = {"war": metrics.war(matrix), "uar": metrics.uar(matrix)}
     return pooled
