@@ -162,4 +162,5 @@ def summary_of(folder):
     numbers = json.loads((folder / "summary.json").read_text())
     for run in numbers["runs"]:
         run["folder"] = Path(run["folder"]).name
+        del run["versions"]["git"]  # somebody may commit meanwhile
     return numbers
