@@ -36,6 +36,13 @@ def test_prepares_and_says_where(source, tmp_path, capsys):
     assert run("prepare", "frame_folders", *flags) == 0  # it is there
 
 
+def test_prepares_what_has_no_source(tmp_path, capsys):
+    sizes = ("--num_train=7", "--num_val=7", "--num_test=7", "--stored_size=32")
+    flags = ("--data_dir", tmp_path, *sizes, "--num_workers=0")
+    assert run("prepare", "synthetic_faces", *flags) == 0
+    assert capsys.readouterr().out.startswith("21 clips in ")
+
+
 def test_a_wrong_source_is_a_sentence(tmp_path, capsys):
     assert run("prepare", "frame_folders", "--source", tmp_path / "none") == 2
     assert capsys.readouterr().err.startswith("error: There is no folder")

@@ -62,8 +62,9 @@ class SyntheticFaces(ClipBuilder, skip_registration=True):  # type: ignore[call-
     @property
     def synthetic_config(self) -> SyntheticConfig:
         """The config with the options put in."""
-        options = dict(self.options)
-        return dataclasses.replace(CONFIGS[options.pop("config")], **options)
+        chosen = CONFIGS[self.options["config"]]
+        names = ("num_train", "num_val", "num_test", "seed")
+        return dataclasses.replace(chosen, **{name: self.options[name] for name in names})
 
     def entries(self) -> list[ClipEntry]:
         """List all clips: columns `split` and `fold_1` to `fold_5`, persons as groups."""
