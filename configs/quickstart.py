@@ -28,7 +28,6 @@ def get_config():
     config.data.segments = 8
     config.data.duration = 1
     config.data.frame_size = 48
-    config.data.num_workers = 0  # starting a process costs more than it would save
     config.batch_size = 16
     config.num_epochs = 11
 

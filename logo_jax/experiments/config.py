@@ -109,9 +109,10 @@ def check(config: ConfigDict) -> None:
     ):
         if _field(config, field) < 1:
             raise UserError(f"config.{field}={_field(config, field)}: it must be at least 1.")
-    for field in ("max_steps", "data.fold", "data.num_workers", "data.cache_gib", "seed"):
+    for field in ("max_steps", "data.fold", "data.cache_gib", "seed"):
         if _field(config, field) < 0:
             raise UserError(f"config.{field}={_field(config, field)}: it cannot be negative.")
+    parts.num_workers(config)
     if config.seed >= 2**32:  # JAX takes the lower 32 bits: another seed would give the same run
         raise UserError(f"config.seed={config.seed}: choose one below 2^32.")
     data = config.data

@@ -17,7 +17,8 @@ from logo_jax.evaluation.predictions import Predictions
 from logo_jax.evaluation.reliability_plot import reliability_png
 from logo_jax.evaluation.scenes import by_scene, scene_numbers, scene_rows
 from logo_jax.experiments import config as configs
-from logo_jax.experiments.parts import Judge, Splits, open_splits
+from logo_jax.experiments.judge import Judge
+from logo_jax.experiments.parts import Splits, open_splits
 from logo_jax.training.checkpoint import find_checkpoint, load_variables, read_meta
 
 # What a model sees, and what it is: a checkpoint is judged as it was trained.

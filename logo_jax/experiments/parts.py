@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Any
 
 import flax.linen as nn
@@ -14,22 +14,23 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from logo_jax.common.errors import UserError
-from logo_jax.common.mesh import check_batch_size, data_mesh, first_host_first, to_devices
-from logo_jax.common.progress import track
+from logo_jax.common.mesh import first_host_first
 from logo_jax.data.augment import AugmentConfig, to_clips
-from logo_jax.data.pipeline import ClipSource, eval_batches, train_batches
+from logo_jax.data.pipeline import train_batches
+from logo_jax.data.pool import num_cores
 from logo_jax.data.prepared import PreparedSet, load
 from logo_jax.data.sampling import Sampler, make_samplers
 from logo_jax.data.validation import cut_validation
-from logo_jax.data.views import decoded_size, spatial_views
 from logo_jax.models import build
 from logo_jax.models.blocks import load_schemes
 from logo_jax.training.accumulate import check_parts
 from logo_jax.training.objective import Objective
 from logo_jax.training.optimizer import make_optimizer
 from logo_jax.training.sharpness import Sharpness
-from logo_jax.training.state import init_variables
-from logo_jax.training.step import Prepare, make_eval_step, make_train_step
+from logo_jax.training.step import Prepare, make_train_step
+
+# More do not help: the training process has to take what they make.
+MOST_WORKERS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +168,16 @@ def sampler(config: ConfigDict) -> Sampler:
     return samplers(config)[0]
 
 
+def num_workers(config: ConfigDict) -> int:
+    """Processes that read and decode clips."""
+    asked: int | None = config.data.num_workers
+    if asked is None:
+        return 0 if jax.default_backend() == "cpu" else max(1, min(MOST_WORKERS, num_cores() - 1))
+    if asked < 0:
+        raise UserError(f"config.data.num_workers={asked}: it cannot be negative.")
+    return asked
+
+
 def augmentation(config: ConfigDict) -> AugmentConfig:
     return AugmentConfig(**config.augment.to_dict())
 
@@ -293,78 +304,3 @@ def optimizer_of(config: ConfigDict, num_clips: int) -> tuple[Any, Any]:
         clip_norm=fields.clip_norm,
         backbone_lr_scale=fields.backbone_lr_scale,
     )
-
-
-class Judge:
-    """A model ready to be evaluated: it gives the probabilities of clips."""
-
-    def __init__(self, config: ConfigDict, classes: Sequence[str]):
-        self.config = config
-        self.mesh = data_mesh()
-        check_batch_size(config.evaluation.batch_size, self.mesh, "config.evaluation.batch_size")
-        self.model = build_model(config, len(classes))
-        self.step = make_eval_step(self.model, make_prepare(config, train=False), self.mesh)
-
-    def abstract_variables(self) -> dict:
-        """Shapes and types of the model's variables, without computing any."""
-        return jax.eval_shape(
-            lambda: init_variables(self.model, clip_shape(self.config), self.config.seed)
-        )
-
-    def probabilities(
-        self,
-        variables: dict,
-        clips: ClipSource,
-        rows: np.ndarray,
-        frame_order: str = "",
-        one_view: bool = False,
-    ) -> np.ndarray:
-        """Softmax of the logits, float32 [N, C], of the clips of `rows` [N], in that order.
-
-        It is averaged over the views of the config: temporal times spatial ones. With `one_view`
-        the frames are those of a single temporal view, whole. The order of the frames is
-        `frame_order`, or that of the training where it is "".
-        """
-        frame_order = frame_order or self.config.data.frame_order
-        views = self.config.evaluation
-        size = views.batch_size
-        in_time = samplers(self.config, 1 if one_view else views.temporal_views)
-        in_space = [
-            to_devices(view, self.mesh)
-            for view in spatial_views(
-                1 if one_view else views.spatial_views, size // jax.process_count()
-            )
-        ]
-        batches = eval_batches(
-            clips,
-            rows,
-            batch_size=size,
-            sampler=in_time,
-            frame_size=decoded_size(
-                1 if one_view else views.spatial_views,
-                self.config.input.image_size,
-                self.config.data.frame_size,
-            ),
-            num_workers=self.config.data.num_workers,
-            cache_gib=self.config.data.cache_gib,
-            cache_dir=self.config.data.cache_dir,
-            frame_order=frame_order,
-            seed=self.config.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
-        name = "evaluation" if frame_order == "natural" else f"evaluation, frames {frame_order}"
-        found = [
-            np.asarray(self.step(variables["params"], variables["batch_stats"], batch | view))
-            for batch in (
-                to_devices(host_batch, self.mesh)
-                for host_batch in track(
-                    batches, math.ceil(len(rows) / size) * len(in_time), name, "batches"
-                )
-            )
-            for view in in_space
-        ]
-        # Batches of all views follow each other: [batches, views, B, C].
-        stacked = np.stack(found).reshape(-1, len(in_time) * len(in_space), *found[0].shape)
-        averages = stacked.mean(1, dtype=np.float64).astype(np.float32)
-        return np.concatenate(averages)[: len(rows)]  # the last batch is padded

@@ -12,7 +12,8 @@ from logo_jax.data.frames import ClipFiles
 from logo_jax.data.lists import find_clips
 from logo_jax.evaluation import report
 from logo_jax.experiments.evaluate import check_trained_alike, resolve
-from logo_jax.experiments.parts import Judge, clip_shape
+from logo_jax.experiments.judge import Judge
+from logo_jax.experiments.parts import clip_shape
 from logo_jax.training.checkpoint import load_variables, read_meta
 
 

@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 
 from logo_jax.common.errors import UserError
 from logo_jax.data.pipeline import eval_batches
-from logo_jax.experiments.parts import Judge, make_prepare, open_splits, sampler
+from logo_jax.experiments.judge import Judge
+from logo_jax.experiments.parts import make_prepare, open_splits, sampler
 from logo_jax.experiments.report_runs import checkpoint_of
 from logo_jax.experiments.runs import Run
 from logo_jax.models.rollout import Rollout, can_roll_out, capture, rollout

@@ -18,6 +18,7 @@ from logo_jax.evaluation import metrics
 from logo_jax.experiments import config as configs
 from logo_jax.experiments import parts
 from logo_jax.experiments.evaluate import selection_sentence, write_results
+from logo_jax.experiments.judge import Judge
 from logo_jax.experiments.transfer import start_from
 from logo_jax.training import ema, loop
 from logo_jax.training.checkpoint import Checkpoints, find_checkpoint, load_variables, newest
@@ -61,7 +62,7 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     print(f"{splits}; {len(prepared.classes)} classes: {', '.join(prepared.classes)}")
     if splits.dropped_sentence():
         print(splits.dropped_sentence())
-    judge = parts.Judge(config, prepared.classes)
+    judge = Judge(config, prepared.classes)
     model, mesh = judge.model, judge.mesh
     check_batch_size(config.batch_size, mesh, "config.batch_size")
     total_steps = parts.count_steps(config, len(train_rows))
@@ -125,7 +126,7 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
                 frame_size=config.data.frame_size,
                 augment=parts.augmentation(config),
                 start_step=first_step,
-                num_workers=config.data.num_workers,
+                num_workers=parts.num_workers(config),
                 frame_order=config.data.frame_order,
                 class_balanced=config.data.class_balanced,
                 cache_gib=config.data.cache_gib,

@@ -25,7 +25,8 @@ from logo_jax.experiments.evaluate import (
     judge_part,
     resolve,
 )
-from logo_jax.experiments.parts import Judge, open_splits
+from logo_jax.experiments.judge import Judge
+from logo_jax.experiments.parts import open_splits
 from logo_jax.experiments.runs import Run, find_models
 from logo_jax.training.checkpoint import load_variables, read_meta
 

@@ -13,6 +13,7 @@ from logo_jax.data.decode import decode_frames
 from logo_jax.experiments import parts
 from logo_jax.experiments.config import check
 from logo_jax.experiments.evaluate import evaluate
+from logo_jax.experiments.judge import Judge
 from logo_jax.experiments.predict import predict
 from logo_jax.experiments.train import train
 from logo_jax.training.state import init_variables
@@ -28,7 +29,7 @@ def judged(config):
     splits = parts.open_splits(config)
 
     def judge():
-        judge = parts.Judge(config, splits.prepared.classes)
+        judge = Judge(config, splits.prepared.classes)
         return judge, init_variables(judge.model, parts.clip_shape(config), seed=1)
 
     return config, splits, judge
