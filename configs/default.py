@@ -92,9 +92,9 @@ def get_config() -> ConfigDict:
     # epoch.
     config.data.class_balanced = 0.0
     # Processes that read and decode; 0 = the training process itself. Results do not depend on it.
-    # Unset: 0 where the model runs on CPUs, which need the cores themselves; else one for each
-    # core but one, and 8 at most.
-    config.data.num_workers = placeholder(int)
+    # -1 = 0 where the model runs on CPUs, which need the cores themselves; else one for each core
+    # but one, and 8 at most.
+    config.data.num_workers = -1
     # Most that a cache of decoded frames may take on disk, GiB; 0 = none. It is filled in the first
     # epoch with whole clips, as far as they fit, and spares the later ones reading and decoding.
     config.data.cache_gib = 0.0

@@ -170,11 +170,11 @@ def sampler(config: ConfigDict) -> Sampler:
 
 def num_workers(config: ConfigDict) -> int:
     """Processes that read and decode clips."""
-    asked: int | None = config.data.num_workers
-    if asked is None:
+    asked: int = config.data.num_workers
+    if asked < -1:
+        raise UserError(f"config.data.num_workers={asked}: choose 0 or more, or -1 (the machine's).")
+    if asked == -1:
         return 0 if jax.default_backend() == "cpu" else max(1, min(MOST_WORKERS, num_cores() - 1))
-    if asked < 0:
-        raise UserError(f"config.data.num_workers={asked}: it cannot be negative.")
     return asked
 
 
