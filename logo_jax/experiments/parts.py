@@ -172,7 +172,7 @@ def num_workers(config: ConfigDict) -> int:
     """Processes that read and decode clips."""
     asked: int = config.data.num_workers
     if asked < -1:
-        raise UserError(f"config.data.num_workers={asked}: choose 0 or more, or -1 (the machine's).")
+        raise UserError(f"config.data.num_workers={asked}: choose 0 or more, or -1.")
     if asked == -1:
         return 0 if jax.default_backend() == "cpu" else max(1, min(MOST_WORKERS, num_cores() - 1))
     return asked
