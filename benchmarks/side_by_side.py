@@ -214,7 +214,7 @@ def report(name: str, rows: list[Row], keys: tuple[str, ...], pair: Pair, rate: 
     """Print the table and the JSON line."""
     print()
     head = ("program", "median, ms", "min", "max", "clips/s", "of matmul", "PyTorch/ours")
-    print("".join(f"{title:>12}" for title in (*keys, *head)))
+    print("".join(f"{title:>14}" for title in (*keys, *head)))
     for row in rows:
         for program, values in row["seconds"].items():
             ms = [1e3 * value for value in (row["median_s"][program], min(values), max(values))]
@@ -223,7 +223,7 @@ def report(name: str, rows: list[Row], keys: tuple[str, ...], pair: Pair, rate: 
             cells.append(f"{row['share_of_matmul_rate'][program]:.0%}")
             if program in row["ratio_to"]:
                 cells.append(f"{row['ratio_to'][program]:.2f}")
-            print("".join(f"{cell:>12}" for cell in cells))
+            print("".join(f"{cell:>14}" for cell in cells))
     for row in rows:
         label = ", ".join(f"{key} {row[key]}" for key in keys)
         print(f"{label}: {row['ratio']:.2f} times the speed of PyTorch ({row['best_of_torch']}); "
