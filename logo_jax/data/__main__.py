@@ -59,7 +59,9 @@ def add_prepare(parser: argparse.ArgumentParser, name: str) -> None:
         if isinstance(default, bool):
             parser.add_argument(f"--{option}", action="store_true", default=default, help=text)
         else:
-            read = values if isinstance(default, tuple) else value
+            # A name may look like a number: set_name=2024.
+            kinds = {str: str, tuple: values}
+            read = kinds.get(type(default), value)
             parser.add_argument(f"--{option}", type=read, default=default, help=text)
 
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +24,14 @@ import tensorflow_datasets as tfds
 from logo_jax.common import files
 from logo_jax.common.errors import UserError
 from logo_jax.data import outcome, pool, shards
-from logo_jax.data.entries import ClipEntry, check_classes, check_entries, entries_digest
+from logo_jax.data.entries import (
+    ClipEntry,
+    check_classes,
+    check_entries,
+    entries_digest,
+    not_utf8,
+    readable,
+)
 from logo_jax.data.frames import frames_or_problem
 from logo_jax.data.prepared import RECORD, SPLIT
 
@@ -123,8 +130,9 @@ class ClipBuilder(tfds.core.DatasetBuilder):
         Raises:
             UserError: an option has a wrong value.
         """
+        _check_types(inspect.signature(cls.configure).parameters, options)
         name, options = cls.configure(**options)
-        if not 0 <= stored_size <= MAX_STORED_SIZE or isinstance(stored_size, bool):
+        if type(stored_size) is not int or not 0 <= stored_size <= MAX_STORED_SIZE:
             raise UserError(
                 f"stored_size={stored_size} is no side of a frame: choose 1 to {MAX_STORED_SIZE} "
                 "pixels, or 0 to store the frames as they are."
@@ -154,14 +162,20 @@ class ClipBuilder(tfds.core.DatasetBuilder):
             **options: of the data set, see `configured`.
         """
         self.config_name, self.options = self.configured(**options)
+        if num_workers is not None and num_workers < 0:
+            raise UserError(f"num_workers={num_workers}: give 0 or more processes.")
+        for path in (data_dir, source):
+            if not_utf8(str(path)):
+                raise UserError(f"The path {str(path)!r} is not UTF-8; rename it.")
         self.source = Path(source).expanduser().absolute()
         self.allow_missing = allow_missing
         self.allow_empty_classes = allow_empty_classes
         self.num_workers = num_workers
-        if self.needs_source:
-            self._check_source(given=bool(source))
         config = tfds.core.BuilderConfig(name=self.config_name)
-        super().__init__(data_dir=Path(data_dir).expanduser().absolute(), config=config)
+        with readable(self.source):  # some take the classes from folders
+            if self.needs_source:
+                self._check_source(given=bool(source))
+            super().__init__(data_dir=Path(data_dir).expanduser().absolute(), config=config)
 
     @property
     def folder(self) -> Path:
@@ -263,7 +277,8 @@ class ClipBuilder(tfds.core.DatasetBuilder):
             raise UserError(f"There is no folder {self.source}. {self.how_to_get}")
 
     def _checked_entries(self) -> list[ClipEntry]:
-        entries = self.entries()
+        with readable(self.source):
+            entries = self.entries()
         if not entries:
             raise UserError(f"{self._origin}: no clips were found. {self.how_to_get}")
         check_entries(self._origin, entries, self.classes)
@@ -336,6 +351,19 @@ class ClipBuilder(tfds.core.DatasetBuilder):
             filename_template=template,
         )
         self.info.set_splits(tfds.core.splits.SplitDict([split]))
+
+
+def _check_types(known: Mapping[str, inspect.Parameter], options: Mapping[str, Any]) -> None:
+    """Refuse a number where a name is wanted, and "False" where False is: it would count as true.
+
+    Raises:
+        UserError: names the option.
+    """
+    for name, given in options.items():
+        for kind, what in ((str, "a text"), (bool, "True or False")):
+            wanted = name in known and type(known[name].default) is kind
+            if wanted and not isinstance(given, kind):
+                raise UserError(f"{name}={given!r}: give {what}.")
 
 
 @contextlib.contextmanager

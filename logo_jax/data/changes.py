@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from logo_jax.common.errors import UserError
-from logo_jax.data.entries import ClipEntry, entries_digest
+from logo_jax.data.entries import ClipEntry, entries_digest, readable
 
 
 def check_source(build: Callable[..., Any], source: str | Path, prepared: Any) -> None:
@@ -23,7 +23,7 @@ def check_source(build: Callable[..., Any], source: str | Path, prepared: Any) -
     Raises:
         UserError: says what differs.
     """
-    if not Path(source).expanduser().is_dir():
+    if not os.path.isdir(Path(source).expanduser()):
         raise UserError(
             f"There is no folder {source}: name the one that {prepared.folder} was prepared from "
             f"({prepared.source}), or leave source empty to use what is prepared."
@@ -39,7 +39,8 @@ def check_source(build: Callable[..., Any], source: str | Path, prepared: Any) -
             f"{prepared.folder} was prepared from {prepared.source} and not from "
             f"{builder.source}: {mend}"
         )
-    entries = builder.entries() if builder.classes == prepared.classes else []
+    with readable(builder.source):
+        entries = builder.entries() if builder.classes == prepared.classes else []
     if entries_digest(entries) != prepared.entries_digest:
         raise UserError(
             f"The lists in {builder.source} are not those that {prepared.folder} was prepared "

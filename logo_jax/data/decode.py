@@ -7,6 +7,8 @@ RGB, alpha is dropped. The EXIF orientation is ignored: frames of a clip are cut
 programs that write none, and a tag on single frames would turn them against the others.
 """
 
+import os
+import stat
 import struct
 import zlib
 from collections.abc import Sequence
@@ -21,9 +23,32 @@ from logo_jax.common.errors import UserError
 
 # A frame of 8K video has 33.2 million pixels; a larger image is a mistake or an attack.
 MAX_PIXELS = 2**25
+# The largest of these as BMP, which compresses nothing, with alpha and room for a header.
+MAX_BYTES = 4 * MAX_PIXELS + 2**16
 
 JPEG_START = b"\xff\xd8"
 PNG_START = b"\x89PNG\r\n\x1a\n"
+
+
+def read_image_file(path: str | Path) -> bytes:
+    """Read a whole image file.
+
+    Raises:
+        OSError: it cannot be read.
+        UserError: it is a pipe or a device, which might never end, or larger than any frame.
+    """
+    with open(path, "rb", opener=open_at_once) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError("it is no regular file")
+        if status.st_size > MAX_BYTES:
+            raise UserError(f"a file of {status.st_size:,} bytes is no frame of a face")
+        return file.read()
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """Open a file, and a pipe without waiting for whoever writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class ImageFile(bytes):
@@ -32,7 +57,10 @@ class ImageFile(bytes):
     path: Path
 
     def __new__(cls, path: Path) -> "ImageFile":
-        content = super().__new__(cls, path.read_bytes())
+        try:
+            content = super().__new__(cls, read_image_file(path))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
         content.path = path
         return content
 

@@ -1,11 +1,13 @@
 """The list of the clips of a data set, before any frame is read, and what must hold of it."""
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,12 +50,32 @@ def check_entries(origin: str, entries: Sequence[ClipEntry], classes: Sequence[s
     if repeated:
         raise UserError(f'{origin}: the clip "{repeated[0]}" occurs twice.')
     for name in (*classes, *(entry.clip_id for entry in entries)):
-        # File names that are not UTF-8 reach Python with surrogates in them.
-        if any("\ud800" <= letter <= "\udfff" for letter in name):
+        if not_utf8(name):
             raise UserError(f"{origin}: the name {name!r} is not UTF-8; rename it.")
     columns = {tuple(e.partitions) for e in entries}, {tuple(e.factors) for e in entries}
     if any(len(names) > 1 for names in columns):
         raise ValueError(f"{origin}: the entries differ in their partitions or factors.")
+
+
+def not_utf8(name: str) -> bool:
+    """Whether a file name is not UTF-8: such names reach Python with surrogates in them."""
+    return any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+@contextlib.contextmanager
+def readable(source: Path) -> Iterator[None]:
+    """Say in a sentence what of a source cannot be read in the block.
+
+    Raises:
+        UserError: names the file or folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or source} cannot be read: {error.strerror or error}; give this user "
+            "the right to read it."
+        ) from error
 
 
 def check_classes(

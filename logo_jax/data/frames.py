@@ -14,7 +14,7 @@ import numpy as np
 import simplejpeg
 
 from logo_jax.common.errors import UserError
-from logo_jax.data.decode import ImageFile, decode_image, resize
+from logo_jax.data.decode import ImageFile, decode_image, read_image_file, resize
 
 # Of frames that are made smaller when they are stored.
 STORED_QUALITY = 95
@@ -79,7 +79,7 @@ def read_frames(paths: Sequence[str]) -> list[bytes]:
     frames = []
     for path in paths:
         try:
-            data = Path(path).read_bytes()
+            data = read_image_file(path)
             decode_image(data)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror or error}") from error
@@ -126,7 +126,8 @@ def frames_or_problem(
         if stored_size:
             frames = [at_most(frame, stored_size) for frame in frames]
     except UserError as error:
-        return str(error)
+        # A line of its own in a file of UTF-8, whatever the frames are called.
+        return str(error).replace("\n", "\\n").encode("utf-8", "backslashreplace").decode()
     return frames or "it has no frames"
 
 

@@ -57,6 +57,12 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
     # Not splitlines, which also cuts at characters that may stand in a name.
     lines = [line.strip(" \t") for line in re.split(r"\r\n|\r|\n", text)]
     rows = [(number, line) for number, line in enumerate(lines, 1) if line]
+    for number, line in rows:
+        if "\0" in line:
+            raise UserError(
+                f"{path}, row {number}: there is a zero byte, as of UTF-16 or of a file that was "
+                "cut off; save the list as UTF-8 text."
+            )
     if not rows:
         raise UserError(f"The list {path} is empty.")
     return rows

@@ -1,15 +1,18 @@
 """`python -m logo_jax.data`: the flags of a set, and its ends."""
 
 import inspect
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from logo_jax.common.errors import UserError
 from logo_jax.data import __main__ as command_line
 from logo_jax.data import pool
 from logo_jax.data.datasets.dfew import Dfew
-from logo_jax.data.prepared import BUILDERS, PreparedSet
+from logo_jax.data.prepared import BUILDERS, PreparedSet, load
 
 
 @pytest.fixture
@@ -80,3 +83,64 @@ def test_tuples(text, wanted):
 
 def test_all_sets_have_a_command():
     assert {"dfew", "ferv39k", "afew", "mafw", "frame_folders", "synthetic_faces"} == set(BUILDERS)
+
+
+def test_a_name_may_be_a_number(source, tmp_path, capsys):
+    flags = ("--source", source, "--data_dir", tmp_path / "data", "--num_workers=0")
+    assert run("prepare", "frame_folders", *flags, "--set_name=2024") == 0
+    assert "2024/1.0.0" in capsys.readouterr().out
+    assert run("prepare", "frame_folders", *flags[:-1], "--num_workers=-1") == 2
+    assert capsys.readouterr().err == "error: num_workers=-1: give 0 or more processes.\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"set_name": 2024}, "set_name=2024: give a text"),
+        ({"allow_frame_counts": "False"}, "allow_frame_counts='False': give True or False"),
+    ],
+)
+def test_options_of_a_wrong_type(source, tmp_path, options, words):
+    with pytest.raises(UserError, match=words):
+        load("frame_folders", tmp_path, source, **options)
+
+
+def test_names_that_are_not_utf8(source, tmp_path, capsys):
+    flags = ("--data_dir", tmp_path / "data", "--num_workers=0")
+    with open(os.fsencode(source / "train" / "calm" / "train1") + b"/\xff\n.jpg", "wb"):
+        pass
+    assert run("prepare", "frame_folders", "--source", source, *flags) == 2
+    assert capsys.readouterr().err.count("\\udcff\\n.jpg: the file is empty\n") == 1
+    problems = tmp_path / "data" / "frame_folders" / "default" / "problems.txt"
+    assert len(problems.read_text("utf-8").splitlines()) == 1
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xfe")
+    os.rename(source, odd)
+    assert run("prepare", "frame_folders", "--source", odd, *flags) == 2
+    assert "is not UTF-8; rename it" in capsys.readouterr().err
+
+
+def test_frames_that_are_no_files(source, tmp_path, capsys):
+    clip = source / "train" / "calm" / "train1"
+    os.mkfifo(clip / "3.jpg")  # nobody writes to it: reading would wait for ever
+    with (source / "test" / "joy" / "test1" / "1.jpg").open("r+b") as file:
+        file.truncate(2**31)  # takes no room on the disk, and would take all of the memory
+    flags = ("--source", source, "--data_dir", tmp_path / "data", "--num_workers=0")
+    assert run("prepare", "frame_folders", *flags) == 2
+    said = capsys.readouterr().err
+    assert "3.jpg: it is no regular file" in said
+    assert "1.jpg: a file of 2,147,483,648 bytes is no frame" in said
+
+
+@pytest.mark.parametrize("hidden", ["", "train", "train/calm"])
+def test_a_source_that_may_not_be_read(source, tmp_path, capsys, monkeypatch, hidden):
+    listed = Path.iterdir
+
+    def iterdir(path):
+        if path == source / hidden:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert run("prepare", "frame_folders", "--source", source, "--data_dir", tmp_path / "d") == 2
+    said = capsys.readouterr().err
+    assert f"error: {source / hidden} cannot be read: Permission denied; give this user" in said

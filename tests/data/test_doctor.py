@@ -289,6 +289,28 @@ FAULTS = {
     "same content, two labels": (
         lambda r: same_content(r, 3, 4), {"two_labels"}, "00003 and 00004 .neutral and angry",
     ),
+    "tabs for commas": (
+        lambda r: replace(list_of(r), b",", b"\t", -1), {"refused"}, "row 1: the header",
+    ),
+    "a quote that does not end": (
+        lambda r: replace(list_of(r), b"\n8,", b'\n"8,'), {"refused"}, "row 2: .* is no row",
+    ),
+    "a zero byte": (
+        lambda r: replace(list_of(r), b"\n8,", b"\n8\0,"), {"list_unreadable", "fold_size"},
+        "row 2: there is a zero byte",
+    ),
+    "a row that climbs out": (
+        lambda r: replace(list_of(r), b"\n8,", b"\n../../8,"), {"bad_row"},
+        r"set_1.csv, row 2: .* lies outside",
+    ),
+    "a pipe for a frame": (
+        lambda r: (first_frame(r).unlink(), os.mkfifo(first_frame(r))), {"unreadable_frame"},
+        "no regular file",
+    ),
+    "no clip is there": (
+        lambda r: [shutil.rmtree(r / "Clip" / "clip_224x224" / f"{n:05d}") for n in range(1, 36)],
+        {"missing_clip", "no_frames"}, "has frames of none of the 35 clips",
+    ),
     "a shared frame": (
         lambda r: shutil.copy(first_frame(r, 3), first_frame(r, 11)), {"shared_frames"},
         r"00011 and 00003 \(1 frame, fold 1\)",
@@ -339,7 +361,7 @@ def test_the_counts_tell_the_order_of_the_labels(copy, monkeypatch):
     )  # fmt: skip
     lists = {"lists": "former_dfer", "train_list": "train.txt", "test_list": "test.txt"}
     found = examine("ferv39k", root, Declared(list_order="alphabetical", **lists))
-    assert codes(found) == {"unlisted_clip"}
+    assert codes(found) == {"unlisted_clip", "refused"}  # no emotion is called c
     found = examine("ferv39k", root, Declared(list_order="dfew", **lists))
     assert codes(found) == {"unlisted_clip", "label_order"}
     assert "read as happy are angry" in text(found, "label_order")
@@ -464,6 +486,45 @@ def test_folders_that_may_not_be_read(copy, monkeypatch):
     found = examine("dfew", root, Declared())
     assert codes(found) == {"unreadable_folder"}
     assert "00003 (Permission denied)" in text(found, "unreadable_folder")
+
+
+@pytest.mark.parametrize("name", ["dfew", "mafw", "afew"])
+def test_an_upper_folder_that_may_not_be_read(name, copy, monkeypatch):
+    root = copy(name)
+    hidden = {"dfew": "Clip", "mafw": "data/frames", "afew": "train/Happy"}[name]
+    listed, looked, access = os.scandir, os.stat, os.access
+
+    def inside(path):
+        return str(path).startswith(f"{root / hidden}/")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    def scandir(path="."):
+        return refuse(path) if f"{path}/" == f"{root / hidden}/" or inside(path) else listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "listdir", lambda path: [entry.name for entry in scandir(path)])
+    monkeypatch.setattr(
+        os, "stat", lambda path, **other: refuse(path) if inside(path) else looked(path, **other)
+    )
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: path != root / hidden and access(path, mode)
+    )
+    found = examine(name, root, Declared(), partial=True)
+    assert codes(found) & {"unreadable_folder", "refused"}, found.findings.lines()
+
+
+def test_what_the_builder_refuses_is_an_error_of_a_part_too(copy):
+    root = copy("frame_folders")
+    for part in ("train", "test"):
+        trees.write(root / f"{part}.txt", [f"{part}/calm/c0 3 0", f"{part}/moved/c0 3 1"])
+    found = examine("frame_folders", root, Declared(), partial=True)
+    assert "classes.txt cannot be read" in text(found, "refused")
+    root = copy("dfew")
+    list_of(root, fold=2).unlink()  # the other folds can be prepared
+    found = examine("dfew", root, Declared(), partial=True)
+    assert not found.findings.of("error"), found.findings.lines()
 
 
 def test_workers_find_what_one_process_finds(copy):

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import os
 import re
+import stat
 import struct
 from collections import Counter
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import cv2
 
 from logo_jax.common.errors import UserError
-from logo_jax.data.decode import MAX_PIXELS, decode_image
+from logo_jax.data.decode import MAX_PIXELS, decode_image, open_at_once, read_image_file
 from logo_jax.data.frames import SUFFIXES, frame_order
 
 # Bytes read at both ends of a frame. The size of a JPEG stands in its first few hundred bytes
@@ -111,11 +112,14 @@ def look(path: str) -> Look:
     A suspect is read and decoded as a whole.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = open_at_once(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         return _failed(path, error)
     try:
-        num_bytes = os.fstat(handle).st_size
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            return Look(0, _own_key(path), None, "", "unreadable_frame", "it is no regular file")
+        num_bytes = status.st_size
         head = os.pread(handle, HEAD, 0)
         tail = head if num_bytes <= HEAD else os.pread(handle, TAIL, num_bytes - TAIL)
     except OSError as error:
@@ -224,7 +228,7 @@ def _text_order(ordered: list[str], as_text: list[str]) -> tuple[str, str]:
 def content_digest(path: str) -> bytes:
     """Hash a whole file; b"" where it is empty or cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=open_at_once) as file:
             if not file.peek(1):
                 return b""
             return hashlib.file_digest(file, "blake2b").digest()
@@ -299,8 +303,7 @@ def _own_key(path: str) -> bytes:
 def _decoded(path: str, num_bytes: int, key: bytes, kind: str) -> Look:
     """Look at a suspect as a whole."""
     try:
-        with open(path, "rb") as file:
-            height, width = decode_image(file.read()).shape[:2]
+        height, width = decode_image(read_image_file(path)).shape[:2]
     except OSError as error:
         return _failed(path, error)
     except UserError as error:

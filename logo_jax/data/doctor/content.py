@@ -28,6 +28,8 @@ def check_counts(copy: Copy, tally: Tally, findings: Findings) -> None:
         elif found == 1:
             findings.add("single_frame", clip.name, clips=[clip.name])
     counts = tally.num_frames[there]
+    if len(there) and not len(counts):
+        findings.add("no_frames", f"{copy.frames} has frames of none of the {len(there):,} clips")
     original = copy.title == "DFEW" and not copy.interpolated
     if original and len(counts) >= ENOUGH_CLIPS and (counts == TI_FRAMES).all():
         findings.add("all_sixteen", str(copy.frames))

@@ -87,13 +87,15 @@ def enter(parent: Path, name: str, findings: Findings) -> Path | None:
     archive (None) or lies in a folder of its own name; each of these is a finding."""
     path = child(parent, name)
     if path is None:
-        for entry in sorted(os.listdir(parent)) if parent.is_dir() else []:
+        for entry in _names(parent):
             if entry.lower().startswith(name.lower()) and entry.lower().endswith(ARCHIVES):
                 findings.add("archive", str(parent / entry))
                 break
         return None
     if path.name != name:
         findings.add("wrong_case", f'{path} should be "{name}"')
+    if not os.access(path, os.R_OK | os.X_OK):
+        findings.add("unreadable_folder", f"{path}")
     inner = child(path, name)
     if inner is not None:
         findings.add("nested_folder", f"{inner}")
@@ -103,7 +105,7 @@ def enter(parent: Path, name: str, findings: Findings) -> Path | None:
 
 def child(parent: Path, name: str) -> Path | None:
     """Return the folder `name` of `parent`, in any case, the right one first."""
-    if (parent / name).is_dir():
+    if os.path.isdir(parent / name):
         return parent / name
     return next((path for path in folders(parent) if path.name.lower() == name.lower()), None)
 
@@ -118,6 +120,13 @@ def folders(parent: Path) -> Iterable[Path]:
     return [parent / name for name in names]
 
 
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
 def is_folder(entry: os.DirEntry[str]) -> bool:
     """Whether it is a folder; a loop of links is none."""
     try:
@@ -129,7 +138,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 def join_tables(
     tables: Sequence[Table],
     columns: Sequence[str],
-    name_of: Callable[[TableRow], str],
+    name_of: Callable[[TableRow, str], str],
     label_of: Callable[[TableRow], int],
     findings: Findings,
 ) -> list[Clip]:
@@ -138,7 +147,7 @@ def join_tables(
     Args:
         tables: the lists.
         columns: partition columns.
-        name_of: the clip that a row means.
+        name_of: the clip that a row means, of the row and where it stands.
         label_of: its class number, -1 for none.
         findings: where contradictions are noted.
     """
@@ -150,7 +159,7 @@ def join_tables(
         named: dict[str, TableRow] = {}
         for row in table.rows:
             where = f"{table.path.parent.name}/{table.where(row)}"
-            name, label = name_of(row), label_of(row)
+            name, label = name_of(row, where), label_of(row)
             if label < 0:
                 findings.add("bad_label", f'{where}: "{row.label}"')
             if name in named:

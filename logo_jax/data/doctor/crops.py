@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from logo_jax.common.errors import UserError
 from logo_jax.common.progress import track
-from logo_jax.data.decode import decode_image
+from logo_jax.data.decode import decode_image, read_image_file
 from logo_jax.data.doctor.clip import frame_paths
 from logo_jax.data.doctor.copy import Copy
 from logo_jax.data.doctor.findings import Findings
@@ -98,8 +98,7 @@ def with_box(image: UInt8[np.ndarray, "H W 3"], box: Box) -> UInt8[np.ndarray, "
 def read_image(path: str) -> UInt8[np.ndarray, "H W 3"] | None:
     """Decode an image; None where it is damaged, which has its own finding."""
     try:
-        with open(path, "rb") as file:
-            return decode_image(file.read())
+        return decode_image(read_image_file(path))
     except (OSError, UserError):
         return None
 

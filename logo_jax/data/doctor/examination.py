@@ -1,18 +1,23 @@
 """One examination from beginning to end: layout, lists, folds, frames, duplicates, crops."""
 
 import dataclasses
+import os
+import tempfile
 from pathlib import Path
+from typing import Any
 
 from logo_jax.common.errors import UserError, pick
 from logo_jax.data.doctor import content, crops, folds
 from logo_jax.data.doctor.clip import DECODE_NONE
-from logo_jax.data.doctor.copy import Copy
+from logo_jax.data.doctor.copy import Copy, part_sizes
 from logo_jax.data.doctor.findings import Findings
-from logo_jax.data.doctor.kinds import NOTE, WARNING
+from logo_jax.data.doctor.kinds import ERROR, NOTE, WARNING
 from logo_jax.data.doctor.scan import Tally, scan
 from logo_jax.data.doctor.sets import EXAMINE, Declared
+from logo_jax.data.entries import check_entries, readable
 from logo_jax.data.faces import FaceDetector
 from logo_jax.data.lists import VIDEO_SUFFIXES
+from logo_jax.data.prepared import builder_class
 from logo_jax.data.videos import find_videos
 
 # What is no error of a copy that is meant to be a part of the data set.
@@ -78,10 +83,51 @@ def examine(
     content.check_counts(scanned, tally, findings)
     content.check_sizes(scanned, tally, findings)
     content.check_duplicates(scanned, tally, findings, num_workers)
+    _check_builder(name, declared, copy, partial, findings)
     samples = []
     if scanned.clips:
         samples = crops.check_crops(scanned, tally, detector, findings)
     return Examination(copy, tally, samples, findings)
+
+
+def _check_builder(
+    name: str, declared: Declared, copy: Copy, partial: bool, findings: Findings
+) -> None:
+    """Whether the builder, which is stricter, would take the lists and folders.
+
+    Only where nothing else is wrong: the builder would stop at that, and it is said already. Folds
+    whose lists are missing from a part of the data set need not be prepared.
+    """
+    if findings.of(ERROR) or copy.frames is None:
+        return
+    cls = builder_class(name)
+    known = cls.option_names()
+    options: dict[str, Any] = {
+        option: given
+        for option, given in dataclasses.asdict(declared).items()
+        if given and option in known
+    }
+    if name == "dfew":
+        options["frame_folder"] = copy.frames.name
+    elif name == "mafw":
+        folder = os.path.relpath(copy.frames, copy.root)
+        options |= {"frame_folder": folder, "as_videos": copy.videos}
+    if partial and "folds" in known:
+        options["folds"] = [
+            int(column.removeprefix("fold_"))
+            for place, column in enumerate(copy.columns)
+            if all(part_sizes(copy, place)[part] for part in folds.JUDGED)
+        ]
+    if copy.facts is not None:
+        options["allow_unofficial"] = True  # sizes are compared by the doctor
+    try:
+        with tempfile.TemporaryDirectory() as nowhere:
+            builder = cls(data_dir=nowhere, source=copy.root, **options)
+            with readable(copy.root):
+                entries = builder.entries()
+            check_entries(str(copy.root), entries, builder.classes)
+    except UserError as error:
+        findings.add("refused", str(error).replace("\n", " "))
 
 
 def _check_videos(copy: Copy, findings: Findings) -> None:
@@ -91,6 +137,9 @@ def _check_videos(copy: Copy, findings: Findings) -> None:
         found = find_videos(str(copy.frames), VIDEO_SUFFIXES)
     except UserError as error:
         findings.add("same_number", str(error))
+        return
+    except OSError as error:
+        findings.add("unreadable_folder", f"{copy.frames} ({error.strerror})")
         return
     for clip in copy.clips:
         path = found.get(int(clip.name)) if clip.name.isdecimal() else None

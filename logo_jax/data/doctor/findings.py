@@ -46,7 +46,7 @@ class Finding:
         """What was found, how often, and the first examples."""
         kind = KINDS[self.code]
         what = f"{self.count:,} {kind.one if self.count == 1 else kind.many}"
-        shown = "; ".join(self.examples[:SHOWN])
+        shown = "; ".join(example.removesuffix(".") for example in self.examples[:SHOWN])
         more = f"; and {self.count - SHOWN:,} more" if self.count > SHOWN else ""
         return f"{what}: {shown}{more}."
 

@@ -132,6 +132,10 @@ KINDS: dict[str, Kind] = {
         ERROR, "class without a clip in a part", "classes without a clip in a part",
         "Mend the lists or folders, or prepare with allow_empty_classes=True if this is meant.",
     ),
+    "refused": Kind(
+        ERROR, "fault at which preparing this copy stops",
+        "faults at which preparing this copy stops", "Mend it; the builder reads more strictly.",
+    ),
     # Clips and frames
     "missing_clip": Kind(ERROR, "missing clip folder", "missing clip folders", _COPY_AGAIN),
     "empty_clip": Kind(

@@ -90,7 +90,7 @@ def examine_mafw(source: Path, declared: Declared, findings: Findings) -> Copy:
         if folder:
             copy.layout.append(f"data/{name}: {'face frames' if name == 'frames' else 'videos'}")
             frames = frames or folder
-    if frames is None or not frames.is_dir():
+    if frames is None or not os.path.isdir(frames):
         findings.add("no_frames", str(frames or data / "frames"))
     else:
         copy.frames = frames
@@ -138,7 +138,7 @@ def examine_frame_folders(source: Path, declared: Declared, findings: Findings) 
     copy = Copy("a set of frame folders", root, _own_classes(root, findings), frames=root)
     found = _own_lists(root)
     if not found:
-        parts = {part: part for part in PARTS if (root / part).is_dir()}
+        parts = {part: part for part in PARTS if os.path.isdir(root / part)}
         for folder in folders(root):
             if folder.name.lower() in PARTS and folder.name not in PARTS:
                 findings.add("wrong_case", f'{folder} should be "{folder.name.lower()}"')
@@ -255,17 +255,19 @@ def _join(
         number = int(row.label) - base if lists.is_number(row.label) else -1
         return copy.classes.index(order[number]) if 0 <= number < len(order) else -1
 
-    def clip_of(row: TableRow) -> str:
-        return name_of(_clip_name(copy, row, options["strip_prefix"], depth, findings))
+    def clip_of(row: TableRow, where: str) -> str:
+        return name_of(_clip_name(copy, row, where, options["strip_prefix"], depth, findings))
 
     copy.clips = join_tables(tables, copy.columns, clip_of, label_of, findings)
     if depth == 3:
         _compare_with_folders(copy, words, findings)
 
 
-def _clip_name(copy: Copy, row: TableRow, strip_prefix: str, depth: int, findings: Findings) -> str:
+def _clip_name(
+    copy: Copy, row: TableRow, where: str, strip_prefix: str, depth: int, findings: Findings
+) -> str:
     """The clip that a row names; where it lies elsewhere, its last parts."""
-    written = Row(f"row {row.number}", row.name, -1)
+    written = Row(where, row.name, -1)
     try:
         folder = copy.frames or copy.root
         return dialects.clip_name(written, copy.root, folder, strip_prefix)
@@ -292,7 +294,11 @@ def _on_disk(copy: Copy, depth: int) -> list[str]:
     assert copy.frames is not None
     level = [Path(copy.frames)]
     if copy.videos:
-        return [_number(name) for name in sorted(os.listdir(copy.frames)) if _is_video(name)]
+        try:
+            names = sorted(os.listdir(copy.frames))
+        except OSError:  # which is a finding already
+            return []
+        return [_number(name) for name in names if _is_video(name)]
     for _ in range(depth):
         level = [inner for folder in level for inner in folders(folder)]
     return [path.relative_to(copy.frames).as_posix() for path in level]

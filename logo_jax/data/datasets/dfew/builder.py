@@ -177,7 +177,7 @@ class Dfew(ClipBuilder):
         name = row.name
         if not lists.is_number(name):
             name = dialects.clip_name(row, self.source, folder, self.options["strip_prefix"])
-        stem = name.removesuffix(".mp4")
+        stem = name[:-4] if name.lower().endswith(".mp4") else name
         if not lists.is_number(stem):
             raise UserError(
                 f'{row.where}: the video_name "{row.name}" is no whole number of at most '

@@ -154,7 +154,7 @@ class Mafw(ClipBuilder):
         rows = []
         for row in dialects.read(path, DIALECTS[self.options["lists"]], self.options, order):
             name = dialects.clip_name(row, self.source, folder, self.options["strip_prefix"])
-            name = name.removesuffix(".mp4")
+            name = name[:-4] if name.lower().endswith(".mp4") else name
             if not lists.is_number(name):
                 raise UserError(
                     f'{row.where}: the clip "{row.name}" is no number, as in 03747.mp4, of a clip '
