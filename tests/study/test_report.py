@@ -62,9 +62,9 @@ def test_growth_takes_the_grids_of_its_axis():
     rows = [row | {"grid": by(grid), "forward_ms": float(prod(grid) ** 2)}
             for grids in points.EXPONENTS_GRIDS.values() for grid in grids]  # fmt: skip
     rows.append({"series": "grid", "scheme": "full", "grid": "4 x 7 x 7", "forward_ms": 1.0})
-    for axis, first in (("frames", 1024), ("positions", 46 * 46)):
+    for axis, first in (("frames", 384), ("positions", 28 * 28)):
         (curve,) = plots.growth(rows, axis, "forward_ms").values()
-        assert len(curve) == 3 and curve[0][0] == first
+        assert len(curve) == 5 and curve[0][0] == first
         assert plots.exponent(curve) == pytest.approx(2)
 
 
@@ -85,8 +85,8 @@ def test_config_of_another_kind_is_refused():
 
 @pytest.mark.slow
 def test_study_writes_one_page_that_needs_nothing_else(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(points.EXPONENTS_GRIDS, "frames", ((2, 2, 2), (4, 2, 2)))
-    monkeypatch.setitem(points.EXPONENTS_GRIDS, "positions", ((2, 2, 2), (2, 4, 4)))
+    monkeypatch.setitem(points.EXPONENTS_GRIDS, "frames", ((2, 2, 2), (4, 2, 2), (6, 2, 2)))
+    monkeypatch.setitem(points.EXPONENTS_GRIDS, "positions", ((2, 2, 2), (2, 4, 4), (2, 6, 6)))
     monkeypatch.setattr(points, "WINDOW_SIZES", ((4, 4, 4), (4, 8, 4)))
     config = config_file.get_config()
     config.study.update(
