@@ -238,7 +238,8 @@ def main() -> None:
     names = tuple(arguments.schemes.split(","))
     rows = [row for size in SIZES for row in compare(*size, names, arguments.repeats)]
     print(
-        f"\nforward + backward, ms, shortest of {arguments.repeats}; {HEADS} heads, float32, one clip"
+        f"\nforward + backward, ms, shortest of {arguments.repeats}; {HEADS} heads, float32, "
+        "one clip"
     )
     print(f"{'scheme':<14}{'tokens':<14}{'dim':>5}{'ours':>10}{'PyTorch':>10}{'fused':>10}"
           f"{'PyTorch/ours':>14}{'fused/ours':>12}")  # fmt: skip
