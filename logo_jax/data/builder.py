@@ -328,8 +328,18 @@ class ClipBuilder(tfds.core.DatasetBuilder):
             serialize,
             workers,
             self.allow_missing,
+            self._is_unchanged,
             f"Preparing {self.name}",
         )
+
+    def _is_unchanged(self, entry: ClipEntry, num_frames: int) -> bool:
+        """Whether a clip of an earlier attempt still has as many frames in the source."""
+        if not self.needs_source:
+            return True
+        try:
+            return self.count_frames(entry.payload) == num_frames
+        except UserError:
+            return False
 
     def _adopt(self, found: Sequence[shards.Shard]) -> None:
         """Move the shards into the folder of the set and tell TFDS of them."""

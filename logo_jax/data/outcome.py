@@ -17,11 +17,12 @@ PROBLEMS_SHOWN = 20
 
 
 class Stored(NamedTuple):
-    """A clip that was stored, the number of its frames, and their bytes."""
+    """A clip that was stored, the number of its frames, their bytes, and a hash of them."""
 
     entry: ClipEntry
     num_frames: int
     num_bytes: int
+    digest: str
 
 
 def sort_out(
@@ -67,11 +68,11 @@ def write_table(folder: Path, stored: Sequence[Stored]) -> None:
     factors = list(stored[0].entry.factors)
     with files.atomic_writer(folder / TABLE) as file:
         writer = csv.writer(file)
-        fixed = ["clip_id", "label", "num_frames", "group", "bytes"]
+        fixed = ["clip_id", "label", "num_frames", "group", "bytes", "digest"]
         writer.writerow([*fixed, *partitions, *(f"factor_{name}" for name in factors)])
-        for entry, num_frames, num_bytes in stored:
+        for entry, num_frames, num_bytes, digest in stored:
             writer.writerow(
-                [entry.clip_id, entry.label, num_frames, entry.group, num_bytes]
+                [entry.clip_id, entry.label, num_frames, entry.group, num_bytes, digest]
                 + [entry.partitions[name] for name in partitions]
                 + [entry.factors[name] for name in factors]
             )

@@ -169,7 +169,7 @@ class PreparedSet(ClipTable):
             self.entries_digest: str = record["entries"]
         with _damage_named(self.folder / TABLE):
             table = (self.folder / TABLE).read_bytes()
-            digest = hashlib.sha256(table)  # the table has the size of each record
+            digest = hashlib.sha256(table)  # the table has a hash of the frames of each clip
             digest.update(json.dumps(self.classes).encode())
             self.fingerprint = digest.hexdigest()
             self.read_table(table)

@@ -7,6 +7,7 @@ ArrayRecord file with a JSON file beside it, written last, that says what the sh
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -25,8 +26,9 @@ from logo_jax.data.entries import ClipEntry
 CLIPS_PER_SHARD = 256
 PLAN = "plan.json"
 
-# A clip as stored, (frames, bytes of the frames), or the sentence that says why it is not.
-Outcome = tuple[int, int] | str
+# A clip as stored, (frames, bytes of the frames, hash of them), or the sentence that says why it is
+# not.
+Outcome = tuple[int, int, str] | str
 
 
 @dataclasses.dataclass
@@ -55,6 +57,7 @@ def fill(
     serialize: Callable[[ClipEntry, list[bytes]], bytes],
     num_workers: int,
     keep_problems: bool,
+    unchanged: Callable[[ClipEntry, int], bool],
     desc: str,
 ) -> list[Shard]:
     """Make all shards of a preparation that are not in `stage` yet.
@@ -68,6 +71,8 @@ def fill(
         num_workers: see `pool.ordered_map`.
         keep_problems: whether a shard in which a clip has a problem counts as finished; if not,
             its other clips are read again the next time.
+        unchanged: whether a clip still has so many frames in the source; the shard of one that has
+            others is made anew.
         desc: of the progress.
 
     Returns:
@@ -80,6 +85,9 @@ def fill(
     _open(stage, plan)
     slices = [entries[i : i + CLIPS_PER_SHARD] for i in range(0, len(entries), CLIPS_PER_SHARD)]
     shards = {index: _finished(stage, index, keep_problems) for index in range(len(slices))}
+    for index, shard in shards.items():
+        if shard is not None and not _is_current(slices[index], shard, unchanged):
+            shards[index] = None
     missing = [index for index, shard in shards.items() if shard is None]
     work = [entry.payload for index in missing for entry in slices[index]]
     progress = Progress(len(entries), desc, "clips", done=len(entries) - len(work))
@@ -123,10 +131,19 @@ def _finished(stage: Path, index: int, keep_problems: bool) -> Shard | None:
         size = records.stat().st_size
     except (OSError, ValueError):  # not there: the attempt ended before
         return None
-    shard = Shard(records, [x if isinstance(x, str) else (x[0], x[1]) for x in content["outcomes"]])
+    shard = Shard(records, [x if isinstance(x, str) else tuple(x) for x in content["outcomes"]])
     if size != content["size"] or (shard.problems and not keep_problems):
         return None
     return shard
+
+
+def _is_current(
+    entries: Sequence[ClipEntry], shard: Shard, unchanged: Callable[[ClipEntry, int], bool]
+) -> bool:
+    return all(
+        isinstance(outcome, str) or unchanged(entry, outcome[0])
+        for entry, outcome in zip(entries, shard.outcomes, strict=True)
+    )
 
 
 def _write(
@@ -150,7 +167,7 @@ def _write(
                 outcomes.append(frames)
             else:
                 writer.write(serialize(entry, frames))
-                outcomes.append((len(frames), sum(map(len, frames))))
+                outcomes.append((len(frames), sum(map(len, frames)), _digest(frames)))
             progress.update()
     finally:
         writer.close()
@@ -158,3 +175,12 @@ def _write(
         os.fsync(file.fileno())
     files.write_json(note, {"size": records.stat().st_size, "outcomes": outcomes})
     return Shard(records, outcomes)
+
+
+def _digest(frames: Sequence[bytes]) -> str:
+    """Hash the frames of a clip, and where each ends."""
+    digest = hashlib.blake2b(digest_size=8)
+    for frame in frames:
+        digest.update(b"%d " % len(frame))
+        digest.update(frame)
+    return digest.hexdigest()

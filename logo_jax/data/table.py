@@ -24,8 +24,8 @@ class ClipTable:
         groups: identity or source of each clip, "" where unknown.
         partitions: `split` or `fold_1` ... -> the part of each clip, [N].
         factors: further facts of each clip by name, [N] each.
-        fingerprint: SHA-256 over table, class names and record sizes: two sets of the same
-            fingerprint give the same batches.
+        fingerprint: SHA-256 over class names and the table, which has a hash of the frames of each
+            clip: two sets of the same fingerprint give the same batches.
     """
 
     name: str
@@ -47,6 +47,7 @@ class ClipTable:
         self.num_frames: Int32[np.ndarray, " N"] = np.array(columns.pop("num_frames"), np.int32)
         self.groups = list(columns.pop("group"))
         columns.pop("bytes")
+        columns.pop("digest", None)  # of sets that were prepared before there were hashes
         self.factors: dict[str, np.ndarray] = {}
         self.partitions: dict[str, np.ndarray] = {}
         for name, values in columns.items():

@@ -284,6 +284,13 @@ def test_what_was_left_of_another_plan_is_not_taken(counting, tmp_path):
     whole(tmp_path / "counting/x/1.0.0")
 
 
+def test_a_clip_that_has_changed_since_is_read_again(counting, tmp_path, monkeypatch):
+    monkeypatch.setattr(Counting, "needs_source", True)
+    monkeypatch.setattr(Counting, "count_frames", staticmethod(lambda i: i + 1 + (i == 5)))
+    counting(killed_at=9, error=KeyboardInterrupt, source=tmp_path)
+    assert counting(source=tmp_path) == [4, 5, 6, 7, 8, 9, 10]
+
+
 @pytest.mark.parametrize("damage", ["truncate", "note", "remove"])
 def test_a_damaged_shard_is_made_anew(counting, tmp_path, damage):
     counting(killed_at=9, error=KeyboardInterrupt)

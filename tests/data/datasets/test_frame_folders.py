@@ -311,3 +311,14 @@ def test_links_that_lead_back(tree):
         link.unlink()
     link.symlink_to(tree / "test" / "calm" / "b")  # a link to another clip is a clip
     assert "train/calm/back" in load(tree).clip_ids
+
+
+def test_other_pixels_in_as_many_bytes_are_another_set(tmp_path):
+    """BMP does not compress: all frames of one size have as many bytes."""
+    found = []
+    for seed in (0, 0, 1):
+        root = tmp_path / f"made{len(found)}" / "clips"
+        for place, name in enumerate(("a", "b")):
+            write_frames(root / "train" / name / "c", 2, ".bmp", seed=seed + place)
+        found.append(load(root).fingerprint)
+    assert found[0] == found[1] != found[2]
