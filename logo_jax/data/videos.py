@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from logo_jax.common.errors import UserError
+from logo_jax.data.decode import open_at_once
 from logo_jax.data.faces import FaceDetector
 from logo_jax.data.frames import count_declared, read_declared
 
@@ -90,16 +91,26 @@ def count_video(video: Video) -> int:
     return _declared(video.path)
 
 
+def video_problem(path: str) -> str:
+    """What is wrong with a video by its header, "" for nothing; no frame is decoded."""
+    try:
+        return "" if _declared(path) > 0 else f"{path}: it declares no frames"
+    except UserError as error:
+        return str(error)
+
+
 def _open(path: str) -> cv2.VideoCapture:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=open_at_once) as file:
             empty = not file.read(1)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from error
+    if empty:  # or a pipe, for which OpenCV would wait
+        raise UserError(f"{path}: the file is empty")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # we say what is wrong with a file
     capture = cv2.VideoCapture(path)
-    if empty or not capture.isOpened():
-        raise UserError(f"{path}: {'the file is empty' if empty else 'it is no readable video'}")
+    if not capture.isOpened():
+        raise UserError(f"{path}: it is no readable video")
     return capture
 
 

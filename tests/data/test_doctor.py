@@ -125,9 +125,27 @@ def rename_to_time_interpolated(root):
 
 def only_videos(root):
     shutil.rmtree(root / "Clip" / "clip_224x224")
-    (root / "Clip" / "original").mkdir()
-    for number in range(1, 36):
-        (root / "Clip" / "original" / f"{number:05d}.mp4").write_bytes(b"any")
+    folder = root / "Clip" / "original"
+    folder.mkdir()
+    writer = cv2.VideoWriter(
+        str(folder / "00001.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (16, 16)
+    )
+    for shade in (0, 255):
+        writer.write(np.full((16, 16, 3), shade, np.uint8))
+    writer.release()
+    for number in range(2, 36):
+        shutil.copy(folder / "00001.mp4", folder / f"{number:05d}.mp4")
+
+
+def spoiled_videos(root):
+    only_videos(root)
+    first, second, third, fourth, _ = sorted((root / "Clip" / "original").iterdir())[:5]
+    first.write_bytes(first.read_bytes()[:-300])
+    second.write_bytes(b"")
+    third.unlink()
+    third.symlink_to("nowhere")
+    fourth.unlink()
+    os.mkfifo(fourth)
 
 
 def same_content(root, number, other):
@@ -171,6 +189,9 @@ FAULTS = {
         rename_to_time_interpolated, {"time_interpolated", "text_order"}, "clip_224x224_16f",
     ),
     "videos": (only_videos, {"videos_only"}, "original"),
+    "spoiled videos": (
+        spoiled_videos, {"videos_only", "unreadable_video"}, "4 videos that cannot be opened",
+    ),
     # lists
     "no list": (lambda r: list_of(r).unlink(), {"list_missing", "fold_size"}, r"set_1\.csv"),
     "binary list": (

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from logo_jax.common.errors import UserError, pick
+from logo_jax.common.progress import Progress
 from logo_jax.data.doctor import content, crops, folds
 from logo_jax.data.doctor.clip import DECODE_NONE
 from logo_jax.data.doctor.copy import Copy, part_sizes
 from logo_jax.data.doctor.findings import Findings
 from logo_jax.data.doctor.kinds import ERROR, NOTE, WARNING
-from logo_jax.data.doctor.scan import Tally, scan
+from logo_jax.data.doctor.scan import FEW, Tally, scan
 from logo_jax.data.doctor.sets import EXAMINE, Declared
 from logo_jax.data.entries import check_entries, readable
 from logo_jax.data.faces import FaceDetector
 from logo_jax.data.lists import VIDEO_SUFFIXES
+from logo_jax.data.pool import ordered_map
 from logo_jax.data.prepared import builder_class
-from logo_jax.data.videos import find_videos
+from logo_jax.data.videos import find_videos, video_problem
 
 # What is no error of a copy that is meant to be a part of the data set.
 PARTIAL = {
@@ -76,7 +78,7 @@ def examine(
     folds.check_folds(copy, findings)
     scanned = copy
     if copy.videos:
-        _check_videos(copy, findings)
+        _check_videos(copy, findings, num_workers)
     if copy.videos or copy.frames is None:
         scanned = dataclasses.replace(copy, clips=[])
     tally = scan(scanned, findings, num_workers, decode)
@@ -130,8 +132,8 @@ def _check_builder(
         findings.add("refused", str(error).replace("\n", " "))
 
 
-def _check_videos(copy: Copy, findings: Findings) -> None:
-    """Whether each clip of the lists has a video that is not empty."""
+def _check_videos(copy: Copy, findings: Findings, num_workers: int) -> None:
+    """Whether each clip of the lists has a video that can be opened."""
     assert copy.frames is not None
     try:
         found = find_videos(str(copy.frames), VIDEO_SUFFIXES)
@@ -141,9 +143,16 @@ def _check_videos(copy: Copy, findings: Findings) -> None:
     except OSError as error:
         findings.add("unreadable_folder", f"{copy.frames} ({error.strerror})")
         return
+    there = []
     for clip in copy.clips:
         path = found.get(int(clip.name)) if clip.name.isdecimal() else None
         if path is None:
             findings.add("missing_clip", f"{clip.name} has no video")
-        elif not Path(path).stat().st_size:
-            findings.add("empty_clip", f"{path} has 0 bytes")
+        else:
+            there.append(path)
+    progress = Progress(len(there), "Opening", "videos")
+    for problem in ordered_map(video_problem, there, num_workers if len(there) > FEW else 0):
+        if problem:
+            findings.add("unreadable_video", problem)
+        progress.update()
+    progress.close()

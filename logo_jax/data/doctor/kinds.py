@@ -141,6 +141,9 @@ KINDS: dict[str, Kind] = {
     "empty_clip": Kind(
         ERROR, "clip folder without an image", "clip folders without an image", _COPY_AGAIN
     ),
+    "unreadable_video": Kind(
+        ERROR, "video that cannot be opened", "videos that cannot be opened", _COPY_AGAIN
+    ),
     "unlisted_clip": Kind(
         NOTE, "clip on disk that no list names", "clips on disk that no list names",
         "Nothing, if they are not single-labelled: they are not used.",

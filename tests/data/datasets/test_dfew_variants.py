@@ -223,6 +223,10 @@ BAD_VOTES = {
         'row 2: "six" in the column 1happy is no',
     ),
     "a fraction": (lambda r: [[1, 6.5, *r[0][2:]], *r[1:]], 'row 2: "6.5" in the column'),
+    "columns of other classes": (
+        lambda r: [[row[0], row[7], *row[1:7], row[8]] for row in r],
+        "14 of 14 clips have more votes for another class .*clip 00001.; name the columns",
+    ),
     "no votes": (lambda r: [[1, *[0] * 7, 1], *r[1:]], "row 2: clip 1 has no votes"),
     "a short row": (lambda r: [[1, 6], *r[1:]], 'row 2: "None" in the column'),
 }

@@ -138,6 +138,8 @@ class Dfew(ClipBuilder):
             )
             for number in numbers
         ]
+        if self.options["votes"]:
+            self._check_votes(entries)
         allow = self.options["allow_unofficial"]
         official.require_official(facts.DFEW, self.source, entries, allow)
         return entries
@@ -221,6 +223,24 @@ class Dfew(ClipBuilder):
         if not sum(votes.votes):
             raise UserError(f"{votes.where}: clip {number} has no votes.")
         return {f"votes_{c}": n for c, n in zip(self.classes, votes.votes, strict=True)}
+
+    def _check_votes(self, entries: Sequence[ClipEntry]) -> None:
+        """Refuse votes whose columns are taken for those of other classes.
+
+        A clip has the label that most annotators chose, so most labels must have the most votes.
+        """
+        others = [
+            entry
+            for entry in entries
+            if entry.factors[f"votes_{self.classes[entry.label]}"] < max(entry.factors.values())
+        ]
+        if 2 * len(others) > len(entries):
+            raise UserError(
+                f"{self.source / self.options['votes']}: {len(others):,} of {len(entries):,} clips "
+                f"have more votes for another class than for their own (first: clip "
+                f"{others[0].clip_id}); name the columns of the votes in the order of "
+                f"{', '.join(self.classes)} with vote_columns."
+            )
 
     @functools.cached_property
     def _votes(self) -> dict[int, Votes]:
