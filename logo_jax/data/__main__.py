@@ -9,6 +9,7 @@ import ast
 import inspect
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from logo_jax.common.errors import UserError
@@ -60,7 +61,7 @@ def add_prepare(parser: argparse.ArgumentParser, name: str) -> None:
             parser.add_argument(f"--{option}", action="store_true", default=default, help=text)
         else:
             # A name may look like a number: set_name=2024.
-            kinds = {str: str, tuple: values}
+            kinds: dict[type, Callable[[str], Any]] = {str: str, tuple: values}
             read = kinds.get(type(default), value)
             parser.add_argument(f"--{option}", type=read, default=default, help=text)
 

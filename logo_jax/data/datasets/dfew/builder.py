@@ -229,11 +229,11 @@ class Dfew(ClipBuilder):
 
         A clip has the label that most annotators chose, so most labels must have the most votes.
         """
-        others = [
-            entry
-            for entry in entries
-            if entry.factors[f"votes_{self.classes[entry.label]}"] < max(entry.factors.values())
-        ]
+        others = []
+        for entry in entries:
+            votes = self._votes[int(entry.clip_id)].votes
+            if votes[entry.label] < max(votes):
+                others.append(entry)
         if 2 * len(others) > len(entries):
             raise UserError(
                 f"{self.source / self.options['votes']}: {len(others):,} of {len(entries):,} clips "
