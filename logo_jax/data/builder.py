@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import functools
 import inspect
-import os
 import shutil
 import sys
 import tempfile
@@ -33,19 +32,15 @@ from logo_jax.data.entries import (
     readable,
 )
 from logo_jax.data.frames import frames_or_problem
-from logo_jax.data.prepared import RECORD, SPLIT
+from logo_jax.data.prepared import RECORD
+from logo_jax.data.tfds_form import TfdsForm
 
 MAX_STORED_SIZE = 1024
 # Starting a worker takes longer than reading a few clips.
 CLIPS_PER_WORKER = 32
 
 
-class _LocalInfo(tfds.core.DatasetInfo):
-    def initialize_from_bucket(self) -> None:
-        """Ask nobody: TFDS would look for this set on its server, and leave a temporary folder."""
-
-
-class ClipBuilder(tfds.core.DatasetBuilder):
+class ClipBuilder(TfdsForm):
     """A TFDS builder whose examples are clips of encoded frames.
 
     A data set derives from it and gives `classes`, `entries`, `make_frames` and `configure`.
@@ -214,38 +209,6 @@ class ClipBuilder(tfds.core.DatasetBuilder):
             shutil.rmtree(self._stage)
         return self.folder
 
-    # What TFDS asks of a builder.
-
-    url_infos = None  # nothing is downloaded, so TFDS need not search the package for checksums
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        frames = tfds.features.Tensor(shape=(), dtype=np.object_)
-        features = tfds.features.FeaturesDict(
-            {
-                "frames": tfds.features.Sequence(frames),
-                "num_frames": np.int32,
-                "clip_id": tfds.features.Text(),
-                "label": tfds.features.ClassLabel(names=list(self.classes)),
-            }
-        )
-        return _LocalInfo(
-            builder=self, description=self.__doc__, features=features, disable_shuffling=True
-        )
-
-    def _create_builder_config(self, builder_config, version):
-        """Take the config as it is; TFDS would warn that it has not seen it before."""
-        return builder_config
-
-    def _log_download_bytes(self):
-        """Keep TFDS from announcing a download."""
-
-    def _log_download_done(self):
-        """Keep TFDS from announcing its end."""
-
-    def _as_dataset(self, *args, **kwargs):
-        """TFDS's view as tf.data, which needs TensorFlow; `as_data_source` needs none."""
-        raise NotImplementedError("Use as_data_source().")
-
     def _download_and_prepare(self, dl_manager, download_config=None):
         entries = self._checked_entries()
         remarks = self.remarks(entries)
@@ -257,7 +220,7 @@ class ClipBuilder(tfds.core.DatasetBuilder):
         if not stored:
             raise UserError(f"None of the clips of {self._origin} can be used.")
         self._check_classes([clip.entry for clip in stored])  # again, without those left out
-        self._adopt([shard for shard in found if shard.num_stored])
+        self.adopt([shard for shard in found if shard.num_stored])
         outcome.write_table(self.folder, stored)
         outcome.write_record(self, self._entries_digest, problems, remarks)
         print(outcome.summary(self, stored, problems), file=sys.stderr, flush=True)
@@ -340,27 +303,6 @@ class ClipBuilder(tfds.core.DatasetBuilder):
             return self.count_frames(entry.payload) == num_frames
         except UserError:
             return False
-
-    def _adopt(self, found: Sequence[shards.Shard]) -> None:
-        """Move the shards into the folder of the set and tell TFDS of them."""
-        template = tfds.core.ShardedFileTemplate(
-            data_dir=self.data_path,
-            dataset_name=self.name,
-            split=SPLIT,
-            filetype_suffix="array_record",
-        )
-        num_bytes = sum(shard.path.stat().st_size for shard in found)
-        for index, shard in enumerate(found):
-            os.replace(
-                shard.path, template.sharded_filepath(shard_index=index, num_shards=len(found))
-            )
-        split = tfds.core.SplitInfo(
-            name=SPLIT,
-            shard_lengths=[shard.num_stored for shard in found],
-            num_bytes=num_bytes,
-            filename_template=template,
-        )
-        self.info.set_splits(tfds.core.splits.SplitDict([split]))
 
 
 def _check_types(known: Mapping[str, inspect.Parameter], options: Mapping[str, Any]) -> None:
