@@ -32,7 +32,7 @@ from logo_jax.data.doctor.copy import (
 from logo_jax.data.doctor.findings import Findings, joined
 from logo_jax.data.doctor.tables import Table, TableRow
 from logo_jax.data.entries import PARTS
-from logo_jax.data.lists import VIDEO_SUFFIXES, Row
+from logo_jax.data.lists import Row
 
 FIVE_FOLDS = tuple(f"fold_{fold}" for fold in range(1, 6))
 
@@ -74,7 +74,7 @@ def examine_dfew(source: Path, declared: Declared, findings: Findings) -> Copy:
     if copy.videos:
         findings.add("videos_only", str(copy.frames))
     enter(root, "EmoLabel_DataSplit", findings)
-    _read_lists(copy, declared, dfew.DIALECTS, {"dfew": facts.SEVEN}, _number, findings)
+    _read_lists(copy, declared, dfew.DIALECTS, {"dfew": facts.SEVEN}, reading.numbered, findings)
     return copy
 
 
@@ -97,7 +97,7 @@ def examine_mafw(source: Path, declared: Declared, findings: Findings) -> Copy:
         copy.videos = frames.name.lower() == "clips"
         if copy.videos:
             findings.add("videos_only", str(frames))
-    _read_lists(copy, declared, mafw.DIALECTS, facts.MAFW.label_orders, _number, findings)
+    _read_lists(copy, declared, mafw.DIALECTS, facts.MAFW.label_orders, reading.numbered, findings)
     return copy
 
 
@@ -127,7 +127,9 @@ def examine_afew(source: Path, declared: Declared, findings: Findings) -> Copy:
         orders = facts.AFEW.label_orders
         _read_lists(copy, declared, afew.DIALECTS, orders, lambda name: name, findings, depth=3)
         return copy
-    copy.clips = clips_in_folders(root, afew.PARTS, copy.classes, _words(copy.classes), findings)
+    copy.clips = clips_in_folders(
+        root, afew.PARTS, copy.classes, reading.word_index(copy.classes), findings
+    )
     copy.layout.append("clips and labels are taken from the folders, without lists")
     return copy
 
@@ -247,7 +249,7 @@ def _join(
         labels = kind
     order = orders[options.get("list_order") or next(iter(orders))]
     base = dialects.LABELS[labels]
-    words = _words(copy.classes)
+    words = reading.word_index(copy.classes)
 
     def label_of(row: TableRow) -> int:
         if labels == reading.WORDS:
@@ -298,7 +300,7 @@ def _on_disk(copy: Copy, depth: int) -> list[str]:
             names = sorted(os.listdir(copy.frames))
         except OSError:  # which is a finding already
             return []
-        return [_number(name) for name in names if _is_video(name)]
+        return [reading.numbered(name) for name in names if reading.is_video(name)]
     for _ in range(depth):
         level = [inner for folder in level for inner in folders(folder)]
     return [path.relative_to(copy.frames).as_posix() for path in level]
@@ -339,24 +341,3 @@ def _own_classes(root: Path, findings: Findings) -> tuple[str, ...]:
         findings.add("list_missing", str(path))
     names = {folder.name for part in PARTS for folder in folders(root / part)}
     return tuple(sorted(names))
-
-
-def _words(classes: Sequence[str]) -> Callable[[str], int]:
-    known: dict[str, int] = {}
-
-    def index(word: str) -> int:
-        if word not in known:
-            known[word] = reading.class_index(word, classes)
-        return known[word]
-
-    return index
-
-
-def _number(name: str) -> str:
-    """A clip of a set that counts them: 7, 00007 and 00007.mp4 are one."""
-    stem = os.path.splitext(name)[0] if _is_video(name) else name
-    return f"{int(stem):05d}" if lists.is_number(stem) else stem
-
-
-def _is_video(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES

@@ -8,12 +8,12 @@ import dataclasses
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from logo_jax.common.errors import UserError
 from logo_jax.data.doctor.findings import Findings, joined
-from logo_jax.data.lists import is_number, read_lines
+from logo_jax.data.lists import VIDEO_SUFFIXES, is_number, read_lines
 
 WORDS = "words"
 # Forms of a row, by the builders' names.
@@ -178,3 +178,25 @@ def _row(number: int, fields: Sequence[str], form: str) -> TableRow | None:
             return None
         return TableRow(number, fields[0], fields[2], int(fields[1]))
     return TableRow(number, fields[0], fields[1])
+
+
+def word_index(classes: Sequence[str]) -> Callable[[str], int]:
+    """`class_index` of these classes, each word looked up once."""
+    known: dict[str, int] = {}
+
+    def index(word: str) -> int:
+        if word not in known:
+            known[word] = class_index(word, classes)
+        return known[word]
+
+    return index
+
+
+def numbered(name: str) -> str:
+    """A clip of a set that counts them: 7, 00007 and 00007.mp4 are one."""
+    stem = os.path.splitext(name)[0] if is_video(name) else name
+    return f"{int(stem):05d}" if is_number(stem) else stem
+
+
+def is_video(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
