@@ -21,10 +21,11 @@ def check_counts(copy: Copy, tally: Tally, findings: Findings) -> None:
     there = tally.num_frames > 0  # missing clips have their own finding
     for row in np.flatnonzero(there):
         clip, found = copy.clips[row], int(tally.num_frames[row])
-        declared = TI_FRAMES if copy.interpolated else clip.declared
-        if declared is not None and found != declared:
-            example = f"{clip.name} has {found}, declared are {declared}"
+        if clip.declared is not None and found != clip.declared:
+            example = f"{clip.name} has {found}, declared are {clip.declared}"
             findings.add("frame_count", example, clips=[clip.name])
+        elif copy.interpolated and found != TI_FRAMES:
+            findings.add("not_sixteen", f"{clip.name} has {found}", clips=[clip.name])
         elif found == 1:
             findings.add("single_frame", clip.name, clips=[clip.name])
     counts = tally.num_frames[there]

@@ -177,6 +177,11 @@ KINDS: dict[str, Kind] = {
         "clips with another number of frames than declared",
         "Copy them again, or prepare with allow_frame_counts=True and say so.",
     ),
+    "not_sixteen": Kind(  # short clips of the official copy may be among them
+        WARNING, "time-interpolated clip without 16 frames",
+        "time-interpolated clips without 16 frames",
+        "Compare with another copy; a few of 11 to 15 frames are known of DFEW.",
+    ),
     "all_sixteen": Kind(
         ERROR, "folder of frames of the original length in which every clip has 16 frames",
         "folders of frames of the original length in which every clip has 16 frames",
