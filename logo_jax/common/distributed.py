@@ -17,6 +17,7 @@ START_SECONDS = 300
 NO_CLUSTER = "coordinator_address should be defined"
 # What the transports of collectives say when a peer is gone.
 LOST = ("Gloo", "UNAVAILABLE", "closed by peer", "heartbeat", "DEADLINE_EXCEEDED", "NCCL")
+TOO_LATE = "must be called before"
 LOST_PROCESS = 1
 USER_ERROR = 2
 
@@ -59,6 +60,8 @@ def start(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -
         if named or NO_CLUSTER not in str(error):
             raise
     except RuntimeError as error:
+        if TOO_LATE in str(error):
+            raise
         raise UserError(
             f"The other processes of the job were not reached ({str(error).splitlines()[0]}): "
             "start all of them with the same --coordinator and --num_processes, each with its own "

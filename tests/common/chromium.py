@@ -90,17 +90,21 @@ def open_page(path: Path, folder: Path, width: int = 1200) -> Opened:
     watched = folder / "page.html"
     text = path.read_text(encoding="utf-8")
     watched.write_text(text.replace("<title>", WATCH + "<title>", 1), encoding="utf-8")
-    dom = subprocess.run(
-        [
-            binary, "--headless", "--no-sandbox", "--disable-gpu",
-            "--disable-background-networking", "--disable-dev-shm-usage",
-            "--host-resolver-rules=MAP * ~NOTFOUND",
-            f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900",
-            "--virtual-time-budget=20000", "--dump-dom", watched.as_uri(),
-        ],
-        check=True, capture_output=True, text=True, timeout=120,
-    ).stdout  # fmt: skip
-    found = re.search(r'<pre id="watch">(.*?)</pre>', dom, re.DOTALL)
+    # Virtual time runs on while pictures are decoded: a busy machine needs more of it.
+    for budget in (20_000, 100_000, 500_000):
+        dom = subprocess.run(
+            [
+                binary, "--headless", "--no-sandbox", "--disable-gpu",
+                "--disable-background-networking", "--disable-dev-shm-usage",
+                "--host-resolver-rules=MAP * ~NOTFOUND",
+                f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900",
+                f"--virtual-time-budget={budget}", "--dump-dom", watched.as_uri(),
+            ],
+            check=True, capture_output=True, text=True, timeout=120,
+        ).stdout  # fmt: skip
+        found = re.search(r'<pre id="watch">(.*?)</pre>', dom, re.DOTALL)
+        if found:
+            break
     assert found, "the page did not load"
     reader = _Reader()
     reader.feed(dom)

@@ -1,5 +1,9 @@
 """The start of a job of several processes; what several really do is in test_layouts.py."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import pytest
 
@@ -7,11 +11,18 @@ from logo_jax.common import distributed
 from logo_jax.common.errors import UserError
 
 
-def test_one_process_where_there_is_no_cluster(monkeypatch):
-    for name in ("SLURM_JOB_ID", "OMPI_MCA_orte_hnp_uri", "KUBERNETES_SERVICE_HOST"):
-        monkeypatch.delenv(name, raising=False)
-    distributed.start()
-    assert jax.process_count() == 1
+def test_one_process_where_there_is_no_cluster():
+    # In a process of its own: the start comes before anything else of JAX.
+    code = (
+        "from logo_jax.common import distributed; distributed.start(); "
+        "import jax; print(jax.process_count())"
+    )
+    clusters = ("SLURM", "OMPI", "KUBERNETES", "PMI", "TPU")
+    alone = {name: text for name, text in os.environ.items() if not name.startswith(clusters)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=alone, capture_output=True, text=True, timeout=60
+    )
+    assert result.stdout == "1\n", result.stderr
 
 
 @pytest.mark.parametrize("given", [("host:1", 0, -1), ("", 2, -1), ("", 0, 1), ("host:1", 2, -1)])

