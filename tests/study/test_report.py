@@ -87,6 +87,7 @@ def test_config_of_another_kind_is_refused():
 def test_study_writes_one_page_that_needs_nothing_else(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(points.EXPONENTS_GRIDS, "frames", ((2, 2, 2), (4, 2, 2), (6, 2, 2)))
     monkeypatch.setitem(points.EXPONENTS_GRIDS, "positions", ((2, 2, 2), (2, 4, 4), (2, 6, 6)))
+    monkeypatch.setattr(points, "EXPONENTS_FIRST", {})
     monkeypatch.setattr(points, "WINDOW_SIZES", ((4, 4, 4), (4, 8, 4)))
     config = config_file.get_config()
     config.study.update(
@@ -105,7 +106,7 @@ def test_study_writes_one_page_that_needs_nothing_else(tmp_path, capsys, monkeyp
     for name in ("time", "memory", "cost", "exponents", "figure_1", "inequality", "window"):
         assert (tmp_path / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     # 6 of the grid, 2 schemes on 4 grids, 2 windows.
-    assert "14 points" in capsys.readouterr().out
+    assert "16 points" in capsys.readouterr().out
     assert "Measured forward, " in page and "tokens are the fastest of 64, 128." in page
 
     # The same workdir by the command line: nothing is measured again.
