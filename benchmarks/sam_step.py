@@ -16,8 +16,9 @@ import time
 import jax
 import numpy as np
 
+from benchmarks.random_batch import random_batch
 from configs import default
-from logo_jax.common.mesh import data_mesh, to_devices
+from logo_jax.common.mesh import data_mesh
 from logo_jax.common.progress import track
 from logo_jax.common.versions import versions
 from logo_jax.experiments import parts
@@ -52,20 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = default.get_config()
     mesh = data_mesh()
-    frames, side = config.data.segments * config.data.duration, config.data.frame_size
-    size = arguments.batch_size
-    rng = np.random.default_rng(0)
-    batch = to_devices(
-        {
-            "frames": rng.integers(0, 256, (size, frames, side, side, 3), dtype=np.uint8),
-            "label": rng.integers(0, 7, size).astype(np.int32),
-            "crop": np.tile(np.float32([0.1, 0.1, 0.8, 0.8]), (size, 1)),
-            "flip": np.zeros(size, bool),
-            "brightness": np.ones(size, np.float32),
-            "contrast": np.ones(size, np.float32),
-        },
-        mesh,
-    )
+    batch = random_batch(config, arguments.batch_size, mesh)
     plain, plain_state = make_runner(config, 0.0, batch, mesh)
     sam, sam_state = make_runner(config, 0.05, batch, mesh)
     plain_state, sam_state = plain(plain_state), sam(sam_state)  # compile and warm up
@@ -91,7 +79,7 @@ def main() -> None:
                 "benchmark": "sam_step",
                 "ratio": statistics.median(ratios),
                 "ratios": ratios,
-                "batch_size": size,
+                "batch_size": arguments.batch_size,
                 "seconds": seconds,
                 "device": jax.devices()[0].device_kind,
                 "versions": versions(),

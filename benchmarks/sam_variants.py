@@ -25,8 +25,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from benchmarks.random_batch import random_batch
 from configs import quickstart
-from logo_jax.common.mesh import data_mesh, to_devices
+from logo_jax.common.mesh import data_mesh
 from logo_jax.common.progress import track
 from logo_jax.common.versions import versions
 from logo_jax.experiments import config as configs
@@ -84,19 +85,8 @@ def runner(config: ConfigDict, batch: dict, mesh: jax.sharding.Mesh):
 
 def cost(batch_size: int, rounds: int) -> dict[str, dict[str, float]]:
     config = quickstart.get_config()
-    mesh, rng = data_mesh(), np.random.default_rng(0)
-    frames, side = config.data.segments * config.data.duration, config.data.frame_size
-    batch = to_devices(
-        {
-            "frames": rng.integers(0, 256, (batch_size, frames, side, side, 3), dtype=np.uint8),
-            "label": rng.integers(0, 7, batch_size).astype(np.int32),
-            "crop": np.tile(np.float32([0.1, 0.1, 0.8, 0.8]), (batch_size, 1)),
-            "flip": np.zeros(batch_size, bool),
-            "brightness": np.ones(batch_size, np.float32),
-            "contrast": np.ones(batch_size, np.float32),
-        },
-        mesh,
-    )
+    mesh = data_mesh()
+    batch = random_batch(config, batch_size, mesh)
     runs = {}
     for form in track(FORMS, len(FORMS), "compiling", "forms"):
         config = config_of(form)

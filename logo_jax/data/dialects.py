@@ -8,7 +8,7 @@ and `merge` joins all lists of a data set into one table.
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +267,34 @@ def merge(
         name: Listed(row, {c: seen[name][c][0] if c in seen[name] else "" for c in columns})
         for name, row in first.items()
     }
+
+
+def read_all(
+    options: Mapping[str, Any],
+    source: Path,
+    folds: Sequence[int],
+    rows_of: Callable[[Path], list[Row]],
+) -> dict[str, Listed]:
+    """Read the lists of all folds and join them, see `merge`.
+
+    Args:
+        options: what `check` returned.
+        source: folder of the data set.
+        folds: numbers of the folds; empty for a set of one split.
+        rows_of: reads one list; the names of its rows are those of the clips.
+    """
+    columns: dict[str, int | None] = {f"fold_{fold}": fold for fold in folds} or {"split": None}
+    tables = (
+        (column, part, rows_of(path))
+        for column, fold in columns.items()
+        for part, path in paths(options, source, fold).items()
+    )
+    return merge(list(columns), tables)
+
+
+def folds_in_name(chosen: Sequence[int], known: Sequence[int]) -> str:
+    """End of a config's name that tells a set of some folds from that of all."""
+    return "" if list(chosen) == list(known) else "_folds_" + "_".join(map(str, chosen))
 
 
 def contents(folder: Path) -> str:

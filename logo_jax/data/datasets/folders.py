@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from logo_jax.common.errors import UserError
 from logo_jax.data.frames import SUFFIXES, natural_key
@@ -25,6 +26,12 @@ def inner_folders(parent: Path) -> list[Path]:
         if path.is_symlink():
             _refuse_loop(path)
     return sorted((path for path in inner if path.is_dir()), key=natural_key)
+
+
+def by_path(item: tuple[str, Any]) -> tuple[str, str, tuple[int, str]]:
+    """Key that orders (`a/b/clip`, anything) by the two folders, then by the clip's number."""
+    outer, inner, clip = item[0].split("/")
+    return outer, inner, natural_key(clip)
 
 
 def _refuse_loop(link: Path) -> None:

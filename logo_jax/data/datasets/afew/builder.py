@@ -13,9 +13,9 @@ from logo_jax.common.errors import UserError, pick, suggest
 from logo_jax.data import dialects, lists, official
 from logo_jax.data.builder import ClipBuilder
 from logo_jax.data.datasets import facts
-from logo_jax.data.datasets.folders import inner_folders
+from logo_jax.data.datasets.folders import by_path, inner_folders
 from logo_jax.data.entries import ClipEntry
-from logo_jax.data.frames import count_declared, natural_key, read_declared
+from logo_jax.data.frames import count_declared, read_declared
 
 # Folder of the source -> part.
 PARTS = {"train": "train", "validation": "test"}
@@ -134,11 +134,7 @@ class Afew(ClipBuilder):
         return entries
 
     def _from_lists(self) -> list[ClipEntry]:
-        tables = (
-            ("split", part, self._rows(path))
-            for part, path in dialects.paths(self.options, self.source, None).items()
-        )
-        listed = dialects.merge(["split"], tables)
+        listed = dialects.read_all(self.options, self.source, (), self._rows)
         declared = not self.options["allow_frame_counts"]
         return [
             self._entry(
@@ -147,7 +143,7 @@ class Afew(ClipBuilder):
                 clip.partitions["split"],
                 clip.row.num_frames if declared else None,
             )
-            for name, clip in sorted(listed.items(), key=_place)
+            for name, clip in sorted(listed.items(), key=by_path)
         ]
 
     def _rows(self, path: Path) -> list[lists.Row]:
@@ -174,8 +170,3 @@ class Afew(ClipBuilder):
             payload=(str(self.source / name), num_frames),
             partitions={"split": part},
         )
-
-
-def _place(item: tuple[str, Any]) -> tuple[str, str, tuple[int, str]]:
-    part, emotion, clip = item[0].split("/")
-    return part, emotion, natural_key(clip)

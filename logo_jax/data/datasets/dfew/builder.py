@@ -102,9 +102,7 @@ class Dfew(ClipBuilder):
             allow_frame_counts=allow_frame_counts,
         )
         del options["list_order"]  # DFEW has one
-        name = frame_folder
-        if chosen != list(FOLDS):
-            name += "_folds_" + "_".join(map(str, chosen))
+        name = frame_folder + dialects.folds_in_name(chosen, FOLDS)
         name += "" if lists == "official" else f"_{lists}"
         name += ("_faces" if face_detector else "") + ("_votes" if votes else "")
         return name, {"frame_folder": frame_folder, "folds": chosen, **options}
@@ -119,13 +117,8 @@ class Dfew(ClipBuilder):
         folder = self._frame_folder()
         if self.options["face_detector"]:
             FaceDetector(self.options["face_detector"])  # a wrong file is said once, and now
-        columns = [f"fold_{fold}" for fold in self.options["folds"]]
-        tables = (
-            (f"fold_{fold}", part, self._rows(path, folder))
-            for fold in self.options["folds"]
-            for part, path in dialects.paths(self.options, self.source, fold).items()
-        )
-        listed = dialects.merge(columns, tables)
+        rows_of = functools.partial(self._rows, folder)
+        listed = dialects.read_all(self.options, self.source, self.options["folds"], rows_of)
         numbers = sorted(map(int, listed))
         payload = self._payloads(folder)
         entries = [
@@ -162,7 +155,7 @@ class Dfew(ClipBuilder):
             found.append("Results on TI frames are not comparable with dynamic sampling (DS).")
         return found + official.count_remarks(facts.DFEW, entries)
 
-    def _rows(self, path: Path, folder: Path) -> list[lists.Row]:
+    def _rows(self, folder: Path, path: Path) -> list[lists.Row]:
         if not path.is_file():
             raise UserError(
                 f"The list {path} is missing; {dialects.contents(path.parent)}. All five folds are "

@@ -1,6 +1,7 @@
 """The builder of FERV39K from the layout in which its authors hand it out."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,9 +10,10 @@ from logo_jax.common.errors import UserError, pick, suggest
 from logo_jax.data import dialects, lists, official
 from logo_jax.data.builder import ClipBuilder
 from logo_jax.data.datasets import facts
+from logo_jax.data.datasets.folders import by_path
 from logo_jax.data.dialects import Dialect
 from logo_jax.data.entries import ClipEntry
-from logo_jax.data.frames import count_declared, natural_key, read_declared
+from logo_jax.data.frames import count_declared, read_declared
 
 FRAMES = "2_ClipsforFaceCrop"
 DIALECTS = dialects.COMMON | {
@@ -92,11 +94,8 @@ class Ferv39k(ClipBuilder):
             raise UserError(
                 f"There is no folder {folder}; {dialects.contents(self.source)}. {self.how_to_get}"
             )
-        tables = (
-            ("split", part, self._rows(path, folder))
-            for part, path in dialects.paths(self.options, self.source, None).items()
-        )
-        listed = dialects.merge(["split"], tables)
+        rows_of = functools.partial(self._rows, folder)
+        listed = dialects.read_all(self.options, self.source, (), rows_of)
         entries = [
             ClipEntry(
                 clip_id=name,
@@ -108,7 +107,7 @@ class Ferv39k(ClipBuilder):
                 partitions=clip.partitions,
                 factors={"scene": name.split("/")[0]},
             )
-            for name, clip in sorted(listed.items(), key=_place)
+            for name, clip in sorted(listed.items(), key=by_path)
         ]
         allow = self.options["allow_unofficial"]
         official.require_official(facts.FERV39K, self.source, entries, allow)
@@ -123,7 +122,7 @@ class Ferv39k(ClipBuilder):
             f"order {', '.join(self.classes)}; label_order chooses another where they are read.",
         ]
 
-    def _rows(self, path: Path, folder: Path) -> list[lists.Row]:
+    def _rows(self, folder: Path, path: Path) -> list[lists.Row]:
         """Read one list; names become `Scene/Emotion/clip`, whose emotion must be the label's."""
         order = facts.FERV39K.label_orders[self.options["list_order"] or "dfew"]
         dialect = DIALECTS[self.options["lists"]]
@@ -144,8 +143,3 @@ class Ferv39k(ClipBuilder):
             label = dialects.same_word(row, parts[1], order)
             rows.append(dataclasses.replace(row, name=name, label=self.classes.index(label)))
         return rows
-
-
-def _place(item: tuple[str, Any]) -> tuple[str, str, tuple[int, str]]:
-    scene, emotion, clip = item[0].split("/")
-    return scene, emotion, natural_key(clip)

@@ -8,6 +8,7 @@ come in archives whose layout was not seen. So all these paths are options.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -99,8 +100,7 @@ class Mafw(ClipBuilder):
         name = frame_folder.strip("/").replace("/", "_")
         if not name or ".." in Path(frame_folder).parts or Path(frame_folder).is_absolute():
             raise UserError(f'frame_folder="{frame_folder}": name a folder inside of the source.')
-        if chosen != list(FOLDS):
-            name += "_folds_" + "_".join(map(str, chosen))
+        name += dialects.folds_in_name(chosen, FOLDS)
         name += ("" if lists == "official" else f"_{lists}") + ("_faces" if face_detector else "")
         return name, {"frame_folder": frame_folder, "folds": chosen, **options}
 
@@ -119,12 +119,8 @@ class Mafw(ClipBuilder):
             )
         if self.options["face_detector"]:
             FaceDetector(self.options["face_detector"])  # a wrong file is said once, and now
-        tables = (
-            (f"fold_{fold}", part, self._rows(path, folder))
-            for fold in self.options["folds"]
-            for part, path in dialects.paths(self.options, self.source, fold).items()
-        )
-        listed = dialects.merge([f"fold_{fold}" for fold in self.options["folds"]], tables)
+        rows_of = functools.partial(self._rows, folder)
+        listed = dialects.read_all(self.options, self.source, self.options["folds"], rows_of)
         entries = [
             ClipEntry(
                 clip_id=name,
@@ -148,7 +144,7 @@ class Mafw(ClipBuilder):
             )
         return found
 
-    def _rows(self, path: Path, folder: Path) -> list[lists.Row]:
+    def _rows(self, folder: Path, path: Path) -> list[lists.Row]:
         """Read one list; names become the number as written, without `.mp4`."""
         order = self.label_orders[self.options["list_order"] or "mafw"]
         rows = []
