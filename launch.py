@@ -8,6 +8,7 @@ python launch.py --mode=compare --runs=runs/a,runs/b
 python launch.py --mode=study --config=configs/study.py
 """
 
+import os
 import sys
 
 from absl import app, flags
@@ -59,6 +60,7 @@ def run() -> None:
         sys.exit(2)
     except Interrupted as message:
         print(message)
+        sys.exit(int(os.environ.get("LOGO_JAX_STOPPED_STATUS", "0")))  # scripts/until_done.sh
     except Stopped as stop:
         print(stop, file=sys.stderr)
         sys.exit(stop.status)

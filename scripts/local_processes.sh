@@ -5,7 +5,12 @@
 #   scripts/local_processes.sh 2 --config=configs/quickstart.py --workdir=runs/two
 set -euo pipefail
 cd "$(dirname "$0")/.."
-count=${1:?"how many processes? scripts/local_processes.sh <number> <flags of launch.py>"}
+usage="scripts/local_processes.sh <number> <flags of launch.py>"
+count=${1:?"how many processes? $usage"}
+if ! [[ $count =~ ^[1-9][0-9]*$ ]]; then
+    echo "usage: $usage" >&2
+    exit 2
+fi
 shift
 python=${PYTHON:-.venv/bin/python}
 port=${PORT:-$((20000 + RANDOM % 20000))}
@@ -24,7 +29,9 @@ for ((left = count; left > 0; left--)); do
     code=0
     # bash 5.1: which one ended is not needed, only how.
     wait -n "${pids[@]}" || code=$?
-    if ((code != 0 && status == 0)); then
+    if ((code == ${LOGO_JAX_STOPPED_STATUS:-0} && status == 0)); then
+        status=$code # a signal stopped all of them, after they saved
+    elif ((code != 0 && status == 0)); then
         status=$code
         echo "A process of the job ended with status $code; the others are ended. Started again," \
             "the run continues from its last checkpoint." >&2

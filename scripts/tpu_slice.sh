@@ -10,7 +10,8 @@
 set -euo pipefail
 : "${TPU:?name of the TPU VM (several: separated by spaces)}"
 : "${ZONE:?zone of the TPU VM}"
-command="cd ~/logo-jax && .venv/bin/python launch.py"
+command="cd ~/logo-jax && LOGO_JAX_STOPPED_STATUS=${LOGO_JAX_STOPPED_STATUS:-0} \
+.venv/bin/python launch.py"
 for argument in "$@"; do
     command+=" $(printf '%q' "$argument")"
 done

@@ -3,18 +3,45 @@
 #
 #   scripts/until_done.sh 100 env TPU=my-slice ZONE=us-central2-b scripts/tpu_slice.sh ...
 #
-# Status 2 is an error that a person must mend (launch.py says which), so it is not tried again.
+# launch.py ends with LOGO_JAX_STOPPED_STATUS where a signal stopped it and it has saved: not 0 here,
+# so that a preempted run goes on. Status 2 is an error that a person must mend (launch.py says
+# which), so it is not tried again. Ctrl-C and SIGTERM here stop the command and the trying.
 set -uo pipefail
-tries=${1:?"how often at most? scripts/until_done.sh <tries> <command>"}
+usage="scripts/until_done.sh <tries> <command>"
+tries=${1:?"how often at most? $usage"}
+if ! [[ $tries =~ ^[1-9][0-9]*$ ]] || (($# < 2)); then
+    echo "usage: $usage" >&2
+    exit 2
+fi
 shift
-status=1
+export LOGO_JAX_STOPPED_STATUS=75
+
+stopped=no
+# shellcheck disable=SC2317 # called by the trap
+stop() {
+    stopped=yes
+    kill -TERM "$pid" 2>/dev/null
+}
+trap stop INT TERM
+status=0
 for ((try = 1; try <= tries; try++)); do
-    status=0
-    "$@" || status=$?
-    if ((status == 0 || status == 2)); then
-        exit "$status"
+    if ((try > 1)); then
+        echo "Try $((try - 1)) of $tries ended with status $status; starting again." >&2
+        sleep "${PAUSE:-30}" &
+        pid=$!
+        wait "$pid"
+        [[ $stopped = no ]] || break
     fi
-    echo "Try $try of $tries ended with status $status; starting again." >&2
-    sleep "${PAUSE:-30}"
+    "$@" &
+    pid=$!
+    status=0
+    wait "$pid" || status=$?
+    while kill -0 "$pid" 2>/dev/null; do # a signal ended the wait, and the command is saving
+        status=0
+        wait "$pid" || status=$?
+    done
+    if [[ $stopped = yes ]] || ((status == 0 || status == 2)); then
+        break
+    fi
 done
 exit "$status"

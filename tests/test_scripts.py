@@ -57,6 +57,44 @@ def test_until_done_leaves_what_a_person_must_mend(tmp_path):
     assert len(counter.read_text().split()) == 1
 
 
+def test_until_done_goes_on_after_a_preempted_run(tmp_path):
+    """A run that a signal stopped ends with the status that the script asks for."""
+    marker = tmp_path / "preempted"
+    text = f'[ -e {marker} ] || {{ touch {marker}; exit "$LOGO_JAX_STOPPED_STATUS"; }}'
+    result = run("until_done.sh", 5, stub(tmp_path / "run", text))
+    assert result.returncode == 0 and "Try 1 of 5 ended with status 75" in result.stderr
+
+
+def test_until_done_hands_a_stop_on_and_waits_for_the_command(tmp_path):
+    ready, saved = tmp_path / "ready", tmp_path / "saved"
+    text = (
+        f"trap 'sleep 0.3; touch {saved}; exit 75' TERM\ntouch {ready}\nwhile :; do sleep 0.1; done"
+    )
+    process = subprocess.Popen([SCRIPTS / "until_done.sh", "5", stub(tmp_path / "run", text)])
+    while not ready.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(20) != 0 and saved.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("until_done.sh", ["--help"]),
+        ("until_done.sh", ["0", "true"]),
+        ("until_done.sh", ["3"]),
+        ("local_processes.sh", ["--help"]),
+        ("local_processes.sh", ["0", "--config=x"]),
+        ("local_processes.sh", ["--config=x", "2"]),
+    ],
+)
+def test_a_wrong_number_shows_the_usage(script, words):
+    result = run(script, *words)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"usage: scripts/{script} <")
+
+
 def test_local_processes_get_the_same_flags_and_their_number(tmp_path):
     python = stub(tmp_path / "python", f'printf "%s|" "$@" > {tmp_path}/args.${{4#--process_id=}}')
     result = run("local_processes.sh", 2, "--config=a b", PYTHON=python)

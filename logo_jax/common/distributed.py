@@ -3,8 +3,9 @@
 import contextlib
 import os
 import sys
+import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 
@@ -18,6 +19,10 @@ NO_CLUSTER = "coordinator_address should be defined"
 # What the transports of collectives say when a peer is gone.
 LOST = ("Gloo", "UNAVAILABLE", "closed by peer", "heartbeat", "DEADLINE_EXCEEDED", "NCCL")
 TOO_LATE = "must be called before"
+ALL_OF_THEM = (
+    "start all of them with the same --coordinator, whose host and port they can reach, and the "
+    "same --num_processes, each with its own --process_id."
+)
 LOST_PROCESS = 1
 USER_ERROR = 2
 
@@ -34,7 +39,8 @@ def start(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -
         process_id: of this one, from 0.
 
     Raises:
-        UserError: only some of the arguments are given, or the others cannot be reached.
+        UserError: only some of the arguments are given, the address is none, or the others cannot
+            be reached.
     """
     given = [bool(coordinator), num_processes > 0, process_id >= 0]
     if any(given) and not all(given):
@@ -42,31 +48,63 @@ def start(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -
             "--coordinator=<host:port>, --num_processes and --process_id belong together: give all "
             "three, or none where the cluster is detected."
         )
-    if all(given) and process_id >= num_processes:
+    named = all(given)
+    if named and process_id >= num_processes:
         raise UserError(
             f"--process_id={process_id}, but of {num_processes} processes the last is "
             f"{num_processes - 1}."
         )
-    named = all(given)
-    try:
-        jax.distributed.initialize(
-            coordinator if named else None,
-            num_processes if named else None,
-            process_id if named else None,
-            initialization_timeout=START_SECONDS,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-        )
-    except ValueError as error:
-        if named or NO_CLUSTER not in str(error):
-            raise
-    except RuntimeError as error:
-        if TOO_LATE in str(error):
-            raise
+    host, _, port = coordinator.rpartition(":")
+    if named and not (host and port.isdecimal() and 0 < int(port) < 2**16):
         raise UserError(
-            f"The other processes of the job were not reached ({str(error).splitlines()[0]}): "
-            "start all of them with the same --coordinator and --num_processes, each with its own "
-            "--process_id."
-        ) from error
+            f"--coordinator={coordinator}: give the host of process 0 and a free port there, as "
+            "--coordinator=10.0.0.1:12345."
+        )
+    address = (coordinator, num_processes, process_id) if named else (None, None, None)
+    errors = _in_time(lambda: _initialize(*address))
+    for error in errors:
+        if isinstance(error, ValueError) and not named and NO_CLUSTER in str(error):
+            return
+        if isinstance(error, RuntimeError) and TOO_LATE not in str(error):
+            raise UserError(
+                f"The other processes of the job were not reached ({str(error).splitlines()[0]}): "
+                f"{ALL_OF_THEM}"
+            ) from error
+        raise error
+
+
+def _initialize(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    jax.distributed.initialize(
+        coordinator,
+        num_processes,
+        process_id,
+        initialization_timeout=2 * START_SECONDS,  # JAX's own end is an abort without a sentence
+        heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+    )
+
+
+def _in_time(join: Callable[[], None]) -> list[Exception]:
+    """Do `join` in a thread, since it hears no signal, and return what it raises.
+
+    Raises:
+        UserError: it is not done after START_SECONDS.
+    """
+    errors = []
+
+    def work() -> None:
+        try:
+            join()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(START_SECONDS)
+    if thread.is_alive():
+        raise UserError(
+            f"Not all processes of the job were there after {START_SECONDS} seconds: {ALL_OF_THEM}"
+        )
+    return errors
 
 
 @contextlib.contextmanager

@@ -26,6 +26,8 @@ OVERRIDE = re.compile(r"--?(no)?config\.([^=]*)(=?)")
 FROM_CONFIG = ("train", "cross_validate", "study")
 # Modes that read the folders of finished runs.
 OF_FINISHED = ("summarize", "compare", "report")
+# Flags that name folders.
+FOLDERS = ("workdir", "output", "input", "checkpoint", "runs")
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -81,6 +83,8 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
     configs.quiet_libraries()
     configs.use_compilation_cache()
     mode, swept = given.mode, bool(given.sweep or given.seeds)
+    for flag in FOLDERS:
+        refuse_address(flag, given[flag].value)
     if given.skip_nonfinite:
         overrides = [*overrides, "--config.skip_nonfinite=True"]
     if swept and mode not in ("train", "cross_validate"):
@@ -138,6 +142,19 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
     else:
         output = output or workdir / "predictions"
         function(mode)(recipe, workdir, given.checkpoint, given.input, output)
+
+
+def refuse_address(flag: str, value: str | None) -> None:
+    """Refuse the address of an object store, which `Path` would take for a local folder `gs:`.
+
+    Raises:
+        UserError: `value` is one.
+    """
+    if value and "://" in value:
+        raise UserError(
+            f"--{flag}={value}: logs, checkpoints and results are local files; mount the object "
+            "store as a folder (docs/tpu.md), and name that."
+        )
 
 
 def function(name: str) -> Callable[..., Any]:

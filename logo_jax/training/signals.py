@@ -4,9 +4,12 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+# A process group, a cluster and a script that hands a signal on may each send the same stop.
+SAME_STOP_SECONDS = 2.0
 
 
 class Stopped(KeyboardInterrupt):
@@ -64,11 +67,13 @@ def _raise_again(dropped: "sys.UnraisableHookArgs") -> None:
 class StopSignals:
     """While the `with` block runs, `received` names the first stop signal that came, or is "".
 
-    A second signal does what it would have done without this class.
+    A later signal does what it would have done without this class; one that follows at once is
+    taken for the same stop.
     """
 
     def __init__(self) -> None:
         self.received = ""
+        self._when = 0.0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -81,8 +86,12 @@ class StopSignals:
         self._restore()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number).name
-        self._restore()
+        if not self.received:
+            self.received = signal.Signals(number).name
+            self._when = time.monotonic()
+        elif time.monotonic() - self._when > SAME_STOP_SECONDS:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

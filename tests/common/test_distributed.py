@@ -1,6 +1,7 @@
 """The start of a job of several processes; what several really do is in test_layouts.py."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -34,6 +35,30 @@ def test_half_an_address_is_refused(given):
 def test_a_number_that_no_process_has_is_refused():
     with pytest.raises(UserError, match="--process_id=2, but of 2 processes the last is 1"):
         distributed.start("host:1", 2, 2)
+
+
+@pytest.mark.parametrize("address", ["host", "host:", ":1", "host:x", "host:70000"])
+def test_an_address_without_host_or_port_is_refused(address):
+    with pytest.raises(UserError, match=f"--coordinator={address}: give the host"):
+        distributed.start(address, 2, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("process_id", [0, 1])
+def test_processes_that_do_not_come_are_a_sentence(process_id):
+    """JAX itself would abort with a dump of its stack."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = (
+        "from logo_jax.common import distributed; distributed.START_SECONDS = 2; "
+        f"distributed.start('127.0.0.1:{port}', 2, {process_id})"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 1
+    assert "UserError: Not all processes of the job were there after 2 seconds" in result.stderr
 
 
 def test_other_errors_of_the_start_are_not_swallowed(monkeypatch):

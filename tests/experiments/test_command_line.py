@@ -26,7 +26,7 @@ RECIPE = f"{ROOT}/configs/frame_folders.py"
 @pytest.fixture(autouse=True)
 def clean_flags():
     yield
-    for name in ("config", "mode", "workdir", "folds", "runs", "seeds"):
+    for name in ("config", "mode", "workdir", "folds", "runs", "seeds", "output"):
         flags.FLAGS[name].unparse()
 
 
@@ -184,3 +184,10 @@ def test_a_run_is_not_judged_with_another_config(workdir, arguments, message):
 def test_a_workdir_without_a_record_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no run, or has lost its record"):
         chosen("--mode=predict", f"--config={RECIPE}", f"--workdir={tmp_path}")
+
+
+@pytest.mark.parametrize("flag", ["workdir", "output", "runs"])
+def test_an_address_of_an_object_store_is_refused(flag):
+    parse_flags(["launch.py", "--config", RECIPE, f"--{flag}=gs://bucket/run"])
+    with pytest.raises(UserError, match=f"--{flag}=gs://bucket/run: .* mount the object store"):
+        run(flags.FLAGS, [])

@@ -1,11 +1,14 @@
 """A stop signal is heard wherever the main thread is."""
 
+import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from logo_jax.training import signals
 
 SCRIPT = """
     import gc, os, signal, sys, time
@@ -34,3 +37,20 @@ def test_a_signal_in_a_callback_of_the_garbage_collector_is_not_lost(number, sai
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == said, done.stderr
+
+
+def test_a_stop_that_is_sent_twice_is_one_and_a_later_one_ends_the_program(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now[0])
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with signals.StopSignals() as stop:
+            signal.raise_signal(signal.SIGTERM)
+            now[0] += 1
+            signal.raise_signal(signal.SIGINT)
+            assert stop.received == "SIGTERM"
+            now[0] += 2
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
