@@ -7,19 +7,30 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
-seeds=--seeds=3
+seeds=3
 flags=()
 for argument in "$@"; do
     case $argument in
-        --seeds=*) seeds=$argument ;;
+        --seeds=*) seeds=${argument#--seeds=} ;;
         *) flags+=("$argument") ;;
     esac
 done
+if ! [[ $seeds =~ ^[1-9][0-9]*$ ]]; then
+    echo "usage: scripts/comparison.sh [--seeds=<number>] [--config.<field>=<value> ...]" >&2
+    exit 2
+fi
 
 runs=()
+for ((seed = 0; seed < seeds; seed++)); do
+    for variant in logo_former no_regularizer no_sam full; do
+        run=runs/comparison/$variant/seed$seed
+        "$python" launch.py --config="configs/comparison.py:$variant-start" \
+            --config.seed="$seed" "${flags[@]}" --workdir="$run/start"
+        "$python" launch.py --mode=cross_validate --config="configs/comparison.py:$variant" \
+            --config.seed="$seed" "${flags[@]}" --config.init_from="$run/start" --workdir="$run"
+    done
+done
 for variant in logo_former no_regularizer no_sam full; do
-    "$python" launch.py --mode=cross_validate --config="configs/comparison.py:$variant" "$seeds" \
-        "${flags[@]}"
-    runs+=("runs/comparison-$variant-cv-sweep")
+    runs+=("runs/comparison/$variant")
 done
 "$python" launch.py --mode=compare --runs="$(IFS=,; echo "${runs[*]}")" --output=runs/comparison

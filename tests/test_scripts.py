@@ -125,3 +125,24 @@ def test_tpu_slice_quotes_its_flags(tmp_path):
     commands = [word for word in words if word.startswith("--command=")]
     assert len(commands) == 2 and r"--workdir=/a\ b/\$HOME" in commands[0]
     assert "TPU" in run("tpu_slice.sh", PATH=path, TPU="", ZONE="").stderr
+
+
+def test_comparison_trains_every_variant_and_seed_from_its_own_start(tmp_path):
+    python = stub(
+        tmp_path / "python", f'printf "%s|" "$@" >> {tmp_path}/words; echo >> {tmp_path}/words'
+    )
+    result = run("comparison.sh", "--seeds=2", "--config.log_every=5", PYTHON=python)
+    assert result.returncode == 0, result.stderr
+    calls = (tmp_path / "words").read_text().splitlines()
+    assert len(calls) == 2 * 4 * 2 + 1 and len(set(calls)) == len(calls)
+    start, folds = calls[:2]
+    run_folder = "runs/comparison/logo_former/seed0"
+    assert (
+        f"comparison.py:logo_former-start|--config.seed=0|--config.log_every=5|--workdir={run_folder}/start"
+        in start
+    )
+    assert "--mode=cross_validate" in folds and f"--config.init_from={run_folder}/start|" in folds
+    variants = ("logo_former", "no_regularizer", "no_sam", "full")
+    named = ",".join(f"runs/comparison/{variant}" for variant in variants)
+    assert f"--mode=compare|--runs={named}|" in calls[-1]
+    assert run("comparison.sh", "--seeds=many", PYTHON=python).returncode == 2
