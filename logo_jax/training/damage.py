@@ -42,6 +42,13 @@ def damage(checkpoint: Path, item: str = "") -> str:
     lost = [name for name in [item or ITEMS[0], *ITEMS] if not (checkpoint / name).is_dir()]
     if lost:
         return f"{lost[0]} is missing"
+    problem = _changed(checkpoint, item)
+    if not problem and item in ("", "meta"):
+        problem = _misnamed(checkpoint)
+    return problem
+
+
+def _changed(checkpoint: Path, item: str) -> str:
     path = checkpoint / CHECKSUMS
     if not path.exists():
         return ""
@@ -59,6 +66,15 @@ def damage(checkpoint: Path, item: str = "") -> str:
         if _checksum(file) != numbers:
             return f"{name} is not what was written"
     return ""
+
+
+def _misnamed(checkpoint: Path) -> str:
+    """Orbax goes by the names of folders: below a wrong high one it would save nothing."""
+    try:
+        step = json.loads((checkpoint / "meta" / "metadata").read_text(encoding="utf-8"))["step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "meta cannot be read"
+    return "" if str(step) == checkpoint.name else f"it is that of step {step}"
 
 
 def set_aside_damaged(workdir: Path) -> None:

@@ -1,7 +1,12 @@
 """Checkpoints that cannot be read, or would not be."""
 
+import contextlib
+import resource
 import shutil
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from logo_jax.common.errors import UserError
@@ -12,6 +17,8 @@ from logo_jax.training.checkpoint import (
     newest,
     read_meta,
 )
+from logo_jax.training.damage import damage as damage_of
+from logo_jax.training.damage import set_aside_damaged
 from tests.training.small_run import META, fit, state_of_step_0
 
 
@@ -61,3 +68,47 @@ def test_meta_of_another_version_is_refused(tmp_path):
 def test_a_folder_that_orbax_cannot_search_is_refused(tmp_path, name):
     with pytest.raises(UserError, match=r"choose a --workdir whose path has no \*"):
         Checkpoints(tmp_path / name)
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    """Let no file grow beyond `size` bytes: a write fails in the middle, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def noisy(step):
+    """A state of 400 kB that cannot be compressed."""
+    noise = jax.random.normal(jax.random.key(step), (100_000,))
+    return state_of_step_0().replace(step=jnp.asarray(step, jnp.int32), params={"w": noise})
+
+
+# The metadata fail, then an array in its first and in its last block.
+@pytest.mark.parametrize("size", [100, 5_000, 300_000])
+def test_a_disk_that_fills_while_saving_leaves_the_checkpoints_before(tmp_path, size):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(noisy(1), {"step": 1, **META})
+    checkpoints.save(noisy(2), {"step": 2, **META})
+    with largest_file(size), pytest.raises(UserError, match="Cannot save step 3 in .*are intact"):
+        checkpoints.save(noisy(3), {"step": 3, **META})
+    checkpoints.close()
+    for step in (1, 2):
+        checkpoint = tmp_path / "checkpoints" / "last" / str(step)
+        assert not damage_of(checkpoint)
+        np.testing.assert_array_equal(
+            load_variables(checkpoint)["params"]["w"], noisy(step).params["w"]
+        )
+    set_aside_damaged(tmp_path)
+    again = Checkpoints(tmp_path)  # the next start, with space
+    assert again.latest_step() == 2
+    restored, _ = again.restore(noisy(0))
+    np.testing.assert_array_equal(restored.params["w"], noisy(2).params["w"])
+    again.save(noisy(3), {"step": 3, **META})
+    again.close()
+    assert not damage_of(find_checkpoint(tmp_path)) and find_checkpoint(tmp_path).name == "3"
+    names = {path.name for path in (tmp_path / "checkpoints" / "last").iterdir()}
+    assert names == {"2", "3"}  # no half of a checkpoint lies about

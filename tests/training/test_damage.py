@@ -69,6 +69,27 @@ def test_the_one_before_is_used_with_a_warning_that_names_both(two, tmp_path, ca
     assert not damage(last / "3")
 
 
+def test_a_checkpoint_under_the_name_of_another_step_is_set_aside(two, tmp_path, capsys):
+    shutil.copytree(two, tmp_path, dirs_exist_ok=True)
+    last = tmp_path / "checkpoints" / "last"
+    (last / "2").rename(last / "50")
+    set_aside_damaged(tmp_path)
+    said = capsys.readouterr().err
+    assert f"{last / '50'} is damaged (it is that of step 2)" in said
+    fit(tmp_path, 3, checkpoint_every=1)
+    assert sorted(path.name for path in last.iterdir()) == ["2", "3"]
+
+
+def test_checkpoints_that_changed_places_are_refused(two, tmp_path):
+    shutil.copytree(two, tmp_path, dirs_exist_ok=True)
+    last = tmp_path / "checkpoints" / "last"
+    for old, new in (("1", "other"), ("2", "1"), ("other", "2")):
+        (last / old).rename(last / new)
+    set_aside_damaged(tmp_path)
+    with pytest.raises(UserError, match=r"2 is damaged \(it is that of step 1\)"):
+        fit(tmp_path, 3)
+
+
 def test_what_is_whole_stays(two, tmp_path, capsys):
     shutil.copytree(two, tmp_path, dirs_exist_ok=True)
     set_aside_damaged(tmp_path)
