@@ -125,6 +125,7 @@ def test_main_job_trains_and_judges(tiny_dfew):
         assert len(list(csv.DictReader(file))) == 7
 
 
+@pytest.mark.slow
 def test_evaluate_needs_only_the_workdir(tiny_dfew):
     root, _, _ = tiny_dfew
     result = launch(
@@ -182,8 +183,12 @@ def test_predictions_equal_those_of_the_evaluation(tiny_dfew):
             marks=pytest.mark.slow,
         ),
         ("--workdir=/dev/null/run", "Cannot write to the folder /dev/null/run"),
-        ("--config.model.pretrained=weights.pth", '"weights.pth" is no file'),
-        ("--config.data.data_dir=empty", "agreement"),
+        pytest.param(
+            "--config.model.pretrained=weights.pth",
+            '"weights.pth" is no file',
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("--config.data.data_dir=empty", "agreement", marks=pytest.mark.slow),
         # The same field stands in TINY: the last one wins, and no six numbers come of the two.
         pytest.param("--config.model.window=(3,2,2)", "does not divide", marks=pytest.mark.slow),
     ],

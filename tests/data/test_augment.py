@@ -46,7 +46,9 @@ def pillow(image, box, size):
 BOXES = [(0, 0, 40, 40), (5, 0, 20, 40), (3, 7, 11, 9), (20, 30, 17, 10), (39, 0, 1, 2)]
 
 
-@pytest.mark.parametrize("size", [8, 16, 23, 64])
+@pytest.mark.parametrize(
+    "size", [16, *(pytest.param(n, marks=pytest.mark.slow) for n in (8, 23, 64))]
+)
 def test_crops_agree_with_pillow(size):
     frames = noise(len(BOXES), 2, 40, 40, 3)
     crops = np.array(BOXES) / 40

@@ -123,7 +123,9 @@ def group_is_alive(group):
     return True
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_preparation_leaves_nothing(start, tmp_path, how):
     code = "SlowClips(data_dir=data_dir, num_workers={workers}, seconds={seconds}).prepare()"
     process = start(code.format(workers=1, seconds=0.2))

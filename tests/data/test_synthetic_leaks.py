@@ -27,6 +27,9 @@ NUM_SAMPLED = 16  # frames of each clip that the probes see, first and last amon
 SIZE = 48  # of the decoded frames, px
 SIGMAS = 3.5
 
+# That pairs are exact reversals of each other is tested fast, in test_synthetic_timelines.py.
+pytestmark = pytest.mark.slow
+
 
 @dataclasses.dataclass
 class Clips:

@@ -7,6 +7,8 @@ import textwrap
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
@@ -52,6 +54,7 @@ def group_is_alive(group):
     return True
 
 
+@pytest.mark.slow
 def test_workers_leave_signals_to_the_parent_and_end_with_it(noise_set, tmp_path):
     (tmp_path / "script.py").write_text(textwrap.dedent(SCRIPT))
     output = tmp_path / "output.txt"  # no pipe, which a worker that is left behind would hold

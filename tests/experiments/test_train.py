@@ -80,6 +80,21 @@ def test_leaves_results_that_agree_with_each_other(config, tmp_path):
         assert 0 <= line["input_wait"] <= 1 and line["learning_rate"] == pytest.approx(0.01)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where a run of one epoch lies, once it is trained."""
+    return tmp_path_factory.mktemp("kept") / "run"
+
+
+@pytest.fixture
+def finished(config, kept, tmp_path):
+    """The folder of a finished run of `config`, which has one epoch."""
+    config.num_epochs = 1
+    if not kept.exists():
+        train(config, kept)
+    return shutil.copytree(kept, tmp_path / "finished")
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
@@ -115,10 +130,10 @@ def test_resumes_at_any_step_with_another_number_of_workers(config, tmp_path, mo
         np.testing.assert_array_equal(tensor, tensors(tmp_path / "parts")[name], err_msg=name)
 
 
-def test_a_finished_run_is_judged_again_without_training(config, tmp_path, monkeypatch):
-    first = train(config, tmp_path)
+def test_a_finished_run_is_judged_again_without_training(config, finished, monkeypatch):
+    first = json.loads((finished / "results.json").read_text())
     monkeypatch.setattr(loop, "to_devices", None)  # a step would fail
-    assert train(config, tmp_path)["test"] == first["test"]
+    assert train(config, finished)["test"] == first["test"]
 
 
 def test_the_best_checkpoint_on_validation_is_judged(config, tmp_path, monkeypatch):
@@ -136,6 +151,7 @@ def test_the_best_checkpoint_on_validation_is_judged(config, tmp_path, monkeypat
     assert find_checkpoint(tmp_path, "best").name == "8"
 
 
+@pytest.mark.slow
 def test_best_on_test_says_so(config, tmp_path, capsys):
     config.selection = "best_on_test"
     config.num_epochs = 1
@@ -166,22 +182,18 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(conf
     assert all(np.isfinite(tensor).all() for tensor in saved.values())
 
 
-def test_another_config_in_the_same_workdir_is_refused(config, tmp_path):
-    config.num_epochs = 1
-    train(config, tmp_path)
+def test_another_config_in_the_same_workdir_is_refused(config, finished):
     config.optimizer.learning_rate = 0.5
     with pytest.raises(UserError, match=r"config.optimizer.learning_rate was 0.01 and is 0.5"):
-        train(config, tmp_path)
+        train(config, finished)
 
 
-def test_a_checkpoint_of_another_model_is_refused(config, tmp_path):
-    config.num_epochs = 1
-    train(config, tmp_path)
+def test_a_checkpoint_of_another_model_is_refused(config, finished):
     config.model.dim = 32
-    (tmp_path / "config.json").unlink()
-    configs.write_json(tmp_path / "config.json", configs.plain(config))  # edited by hand
+    (finished / "config.json").unlink()
+    configs.write_json(finished / "config.json", configs.plain(config))  # edited by hand
     with pytest.raises(UserError, match="is of another model: .* tensors differ, such as"):
-        train(config, tmp_path)
+        train(config, finished)
 
 
 def test_a_start_without_a_step_binds_no_later_one(config, tmp_path):
@@ -245,6 +257,7 @@ def test_a_stop_outside_the_steps_says_what_is_saved(config, tmp_path, monkeypat
         train(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_frozen_statistics_and_backbone_stay(config, tmp_path):
     config.num_epochs = 1
     config.model.freeze_bn = True

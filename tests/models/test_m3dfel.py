@@ -81,6 +81,7 @@ def check(clips, train, width=2, **options):
     )
 
 
+@pytest.mark.slow
 def test_parity_in_training():
     # Three frames an instance: 3, 2, 1 in the backbone; maps of 37 x 50 down to 3 x 4.
     check(np.random.default_rng(1).normal(size=(2, 12, 37, 50, 3)), train=True)
