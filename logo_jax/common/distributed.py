@@ -25,6 +25,7 @@ ALL_OF_THEM = (
 )
 LOST_PROCESS = 1
 USER_ERROR = 2
+STOPPED = 130  # of Ctrl-C
 
 
 def start(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -> None:
@@ -116,13 +117,16 @@ def end_together() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         if jax.process_count() == 1 or isinstance(error, Interrupted):
             raise
         who = f"process {jax.process_index()} of {jax.process_count()}"
         if isinstance(error, UserError):
             print(f"error: {error}", file=sys.stderr)
             status = USER_ERROR
+        elif isinstance(error, KeyboardInterrupt):  # a stop signal where no step was going on
+            print(error, file=sys.stderr)
+            status = getattr(error, "status", STOPPED)
         elif any(sign in str(error) for sign in LOST):
             print(
                 f"error: {who} cannot go on since another one is gone: see what that one said, and "

@@ -82,3 +82,23 @@ def test_unreachable_processes_are_a_sentence(monkeypatch):
 def test_alone_nothing_is_changed_about_errors():
     with pytest.raises(RuntimeError, match="mine"), distributed.end_together():
         raise RuntimeError("mine")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (UserError("no such file"), 2, "error: no such file"),
+        (KeyboardInterrupt("SIGINT: stopped"), 130, "SIGINT: stopped"),
+        (RuntimeError("Gloo: closed by peer"), 1, "process 1 of 2 cannot go on"),
+        (ValueError("mine"), 1, "process 1 of 2 failed, which ends the others"),
+    ],
+)
+def test_one_of_several_processes_ends_at_once(monkeypatch, capsys, error, status, said):
+    """An orderly exit would wait minutes for the others."""
+    ended = []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with distributed.end_together():
+        raise error
+    assert ended == [status] and said in capsys.readouterr().err
