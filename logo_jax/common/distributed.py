@@ -1,11 +1,13 @@
 """The start of a job on several hosts, and its end when one of them is gone."""
 
 import contextlib
+import itertools
 import os
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import jax
 
@@ -14,6 +16,7 @@ from logo_jax.common.errors import Interrupted, UserError
 # A host that is gone is noticed after so long; JAX's own default is 100 s.
 HEARTBEAT_SECONDS = 20
 START_SECONDS = 300
+LONGEST_WAIT = 7 * 24 * 3600  # seconds
 # What JAX says where it finds no cluster to take the addresses from.
 NO_CLUSTER = "coordinator_address should be defined"
 # What the transports of collectives say when a peer is gone.
@@ -26,6 +29,9 @@ ALL_OF_THEM = (
 LOST_PROCESS = 1
 USER_ERROR = 2
 STOPPED = 130  # of Ctrl-C
+
+Result = TypeVar("Result")
+_meetings = itertools.count()
 
 
 def start(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -> None:
@@ -62,8 +68,7 @@ def start(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -
             "--coordinator=10.0.0.1:12345."
         )
     address = (coordinator, num_processes, process_id) if named else (None, None, None)
-    errors = _in_time(lambda: _initialize(*address))
-    for error in errors:
+    for error in _in_thread(lambda: _initialize(*address), START_SECONDS):
         if isinstance(error, ValueError) and not named and NO_CLUSTER in str(error):
             return
         if isinstance(error, RuntimeError) and TOO_LATE not in str(error):
@@ -84,26 +89,50 @@ def _initialize(coordinator: str | None, num_processes: int | None, process_id: 
     )
 
 
-def _in_time(join: Callable[[], None]) -> list[Exception]:
-    """Do `join` in a thread, since it hears no signal, and return what it raises.
+def first_host_first(work: Callable[[], Result]) -> Result:
+    """Do `work` on the first host, then on all others: they find what it wrote to a shared disk."""
+    if jax.process_index() == 0:
+        result = work()
+    wait_for_all()
+    return result if jax.process_index() == 0 else work()
+
+
+def wait_for_all() -> None:
+    """Wait, for as long as it takes, until every process of the job has called this as often.
+
+    A sum over devices would do as well, but on CPU it gives up after 30 seconds, and the first host
+    may prepare a data set for hours.
+    """
+    if jax.process_count() == 1:
+        return
+    from orbax.checkpoint import multihost  # takes a second to import
+
+    barrier = multihost.get_barrier_sync_fn()
+    key = f"logo_jax {next(_meetings)}"
+    for error in _in_thread(lambda: barrier(key=key, timeout_ms=1000 * LONGEST_WAIT), LONGEST_WAIT):
+        raise error
+
+
+def _in_thread(wait: Callable[[], None], seconds: int) -> list[Exception]:
+    """Do `wait` in a thread, since it hears no signal, and return what it raises.
 
     Raises:
-        UserError: it is not done after START_SECONDS.
+        UserError: it is not done after so many seconds.
     """
     errors = []
 
     def work() -> None:
         try:
-            join()
+            wait()
         except Exception as error:
             errors.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(START_SECONDS)
+    thread.join(seconds)
     if thread.is_alive():
         raise UserError(
-            f"Not all processes of the job were there after {START_SECONDS} seconds: {ALL_OF_THEM}"
+            f"Not all processes of the job were there after {seconds} seconds: {ALL_OF_THEM}"
         )
     return errors
 

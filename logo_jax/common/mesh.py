@@ -1,17 +1,14 @@
 """The device mesh: one axis, `data`, over all devices of all hosts."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from logo_jax.common.errors import UserError
-
-Result = TypeVar("Result")
 
 
 def data_mesh() -> Mesh:
@@ -71,16 +68,6 @@ def check_batch_size(batch_size: int, mesh: Mesh, field: str) -> None:
             f"{field}={batch_size} cannot be shared evenly by {mesh.size} devices: "
             f"make it a positive multiple of {mesh.size}."
         )
-
-
-def first_host_first(work: Callable[[], Result]) -> Result:
-    """Do `work` on the first host, then on all others: they find what it wrote to a shared disk."""
-    if jax.process_count() == 1:
-        return work()
-    if jax.process_index() == 0:
-        result = work()
-    multihost_utils.sync_global_devices("the first host is done")
-    return result if jax.process_index() == 0 else work()
 
 
 class AnyHost:

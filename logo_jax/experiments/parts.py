@@ -13,8 +13,8 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from logo_jax.common.distributed import first_host_first
 from logo_jax.common.errors import UserError
-from logo_jax.common.mesh import first_host_first
 from logo_jax.data.augment import AugmentConfig, to_clips
 from logo_jax.data.pipeline import train_batches
 from logo_jax.data.pool import num_cores

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
+from logo_jax.common.distributed import wait_for_all
 from logo_jax.common.errors import UserError
 from logo_jax.common.files import write_json
 
@@ -98,8 +98,7 @@ def set_aside_damaged(workdir: Path) -> None:
         if len(problems) < len(steps):
             for step, problem in problems.items():
                 _set_aside(folder / str(step), folder / str(steps[len(problems)]), problem)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("damaged checkpoints are set aside")
+    wait_for_all()
 
 
 def _set_aside(checkpoint: Path, before: Path, problem: str) -> None:

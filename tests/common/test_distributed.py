@@ -61,6 +61,29 @@ def test_processes_that_do_not_come_are_a_sentence(process_id):
     assert "UserError: Not all processes of the job were there after 2 seconds" in result.stderr
 
 
+@pytest.mark.slow
+def test_the_others_wait_long_for_the_first_host():
+    """A sum over devices would give up after 30 seconds on CPU."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = """if True:
+        import sys, time
+        import jax
+        from logo_jax.common import distributed
+        me = int(sys.argv[2])
+        distributed.start(f"127.0.0.1:{sys.argv[1]}", 2, me)
+        start = time.monotonic()
+        distributed.first_host_first(lambda: time.sleep(32 * (1 - me)))
+        print(time.monotonic() - start > 31)
+    """
+    command = [sys.executable, "-c", code, str(port)]
+    jobs = [
+        subprocess.Popen([*command, number], stdout=subprocess.PIPE, text=True) for number in "01"
+    ]
+    assert [job.communicate(timeout=120)[0] for job in jobs] == ["True\n", "True\n"]
+
+
 def test_other_errors_of_the_start_are_not_swallowed(monkeypatch):
     def fail(*_, **__):
         raise ValueError("something else")
