@@ -16,8 +16,9 @@ python=${PYTHON:-.venv/bin/python}
 port=${PORT:-$((20000 + RANDOM % 20000))}
 
 pids=()
+told=no
 stop() { kill -TERM "${pids[@]}" 2>/dev/null || true; }
-trap stop INT TERM
+trap 'told=yes; stop' INT TERM
 for ((id = 0; id < count; id++)); do
     "$python" launch.py --coordinator="127.0.0.1:$port" --num_processes="$count" \
         --process_id="$id" "$@" &
@@ -25,10 +26,17 @@ for ((id = 0; id < count; id++)); do
 done
 
 status=0
-for ((left = count; left > 0; left--)); do
+left=$count
+while ((left > 0)); do
     code=0
-    # bash 5.1: which one ended is not needed, only how.
+    # Which one ended is not needed, only how.
     wait -n "${pids[@]}" || code=$?
+    if [[ $told = yes ]] && ((code > 128)); then
+        told=no # the signal ended the wait, and no process yet: they are saving
+        continue
+    fi
+    ((code != 127)) || break # none is left
+    ((left -= 1)) || true
     if ((code == ${LOGO_JAX_STOPPED_STATUS:-0} && status == 0)); then
         status=$code # a signal stopped all of them, after they saved
     elif ((code != 0 && status == 0)); then

@@ -6,7 +6,8 @@
 #
 # The code must lie in ~/logo-jax on every host, with `pip install .[tpu]` done in ~/logo-jax/.venv.
 # JAX finds the other hosts of the slice by itself; for several slices create them as one queued
-# resource with --node-count, and name all of them in TPU, separated by spaces.
+# resource with --node-count, and name all of them in TPU, separated by spaces. Ctrl-C and SIGTERM
+# are handed on to the run on all hosts, which saves.
 set -euo pipefail
 : "${TPU:?name of the TPU VM (several: separated by spaces)}"
 : "${ZONE:?zone of the TPU VM}"
@@ -16,13 +17,29 @@ for argument in "$@"; do
     command+=" $(printf '%q' "$argument")"
 done
 
+on_all() {
+    gcloud compute tpus tpu-vm ssh "$1" --zone="$ZONE" --worker=all --command="$2"
+}
+# shellcheck disable=SC2317 # called by the trap
+stop() {
+    for name in $TPU; do
+        on_all "$name" "pkill -TERM -f '[p]ython launch.py'" &
+    done
+}
+
 pids=()
 for name in $TPU; do
-    gcloud compute tpus tpu-vm ssh "$name" --zone="$ZONE" --worker=all --command="$command" &
+    on_all "$name" "$command" &
     pids+=($!)
 done
+trap stop INT TERM
 status=0
 for pid in "${pids[@]}"; do
-    wait "$pid" || status=$?
+    while :; do
+        code=0
+        wait "$pid" || code=$?
+        kill -0 "$pid" 2>/dev/null || break # else a signal ended the wait: the run is saving
+    done
+    ((code == 0)) || status=$code
 done
 exit "$status"

@@ -115,6 +115,39 @@ def test_local_processes_end_together(tmp_path):
     assert result.returncode == 3 and "ended with status 3; the others are ended" in result.stderr
 
 
+def test_local_processes_wait_for_what_a_stop_saves(tmp_path):
+    wait = "while :; do sleep 0.1; done"
+    text = f"id=${{4#--process_id=}}\ntrap 'sleep 0.$id; touch {tmp_path}/saved.$id; exit 0' TERM"
+    python = stub(tmp_path / "python", f"{text}\ntouch {tmp_path}/ready.$id\n{wait}")
+    process = subprocess.Popen(
+        [SCRIPTS / "local_processes.sh", "3"], env=os.environ | {"PYTHON": python}
+    )
+    while len(list(tmp_path.glob("ready.*"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(20) == 0
+    assert len(list(tmp_path.glob("saved.*"))) == 3
+
+
+def test_tpu_slice_hands_a_stop_on_and_waits(tmp_path):
+    hosts = f"""case "$*" in
+        *pkill*) printf '%s' "$*" > {tmp_path}/told;;
+        *) touch {tmp_path}/ready; while [ ! -e {tmp_path}/told ]; do sleep 0.1; done; exit 75;;
+    esac"""
+    stub(tmp_path / "gcloud", hosts)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    process = subprocess.Popen(
+        [SCRIPTS / "tpu_slice.sh"], env=os.environ | {"PATH": path, "TPU": "one", "ZONE": "z"}
+    )
+    while not (tmp_path / "ready").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(20) == 75
+    assert "--worker=all" in (tmp_path / "told").read_text()
+
+
 def test_tpu_slice_quotes_its_flags(tmp_path):
     stub(tmp_path / "gcloud", f'printf "%s\\n" "$@" >> {tmp_path}/words')
     path = f"{tmp_path}:{os.environ['PATH']}"
