@@ -14,13 +14,16 @@ from logo_jax.common.files import atomic_writer
 
 # A cell of more characters may break its line.
 LONG_CELL = 30
+# A table of more columns is set small.
+MANY_COLUMNS = 10
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1a1a1a;--paper:#fff;--faint:#ddd}
 @media(prefers-color-scheme:dark){:root{--ink:#e8e8e8;--paper:#16181c;--faint:#3a3d44}}
 @media print{:root{--ink:#000;--paper:#fff;--faint:#ccc}}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:64rem;
+body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:76rem;
 margin:auto;padding:1rem;overflow-wrap:break-word}
+p,figcaption{max-width:60rem}
 h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2.2rem}h3{font-size:1rem}
 img{max-width:100%;height:auto}pre{overflow-x:auto;font-size:.85rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}
@@ -28,7 +31,9 @@ caption{text-align:left;padding-bottom:.4rem;max-width:60rem}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--faint);text-align:right;white-space:nowrap}
 th:first-child,td:first-child,td.text{text-align:left}td.text{white-space:normal;min-width:14rem}
 th{white-space:normal;vertical-align:bottom;min-width:3.5rem}
-td.left{text-align:left;white-space:normal}
+td.left{text-align:left;white-space:normal}th.left{text-align:left}
+.many{font-size:.74rem}.many th,.many td{padding:.2rem .35rem}.many th{min-width:0}
+.many td.text{min-width:8rem}
 .wide{margin:1rem 0}.wide table{min-width:min(100%,32rem)}
 .row{display:flex;flex-wrap:wrap;gap:.5rem}.row>*{flex:1 1 17rem;min-width:0;max-width:26rem}
 td.best{font-weight:bold}td.gray,tr.gray td{opacity:.55}
@@ -40,6 +45,7 @@ summary{cursor:pointer}
 figure{margin:.6rem 0}figcaption{font-size:.85rem}
 .strip{display:flex;gap:2px;overflow-x:auto}.strip img{width:4.5rem;flex:none}
 @media print{.wide,.strip,pre{overflow:visible}.strip{flex-wrap:wrap}table{font-size:.6rem}
+.many{font-size:.5rem}.many td.text{min-width:4rem}
 th,td{padding:.1rem .25rem}td img{width:2.2rem}tr,figure,picture{break-inside:avoid}
 pre{white-space:pre-wrap;columns:2;font-size:.6rem}
 details::details-content{content-visibility:visible;display:block}}
@@ -80,7 +86,8 @@ class Picture(str):
 
 
 def table(caption: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A table that scrolls sideways where it is wider than the page; long cells break."""
+    """A table that scrolls sideways where it is wider than the page; long cells break, and titles
+    after an underscore."""
 
     def cell(text: str) -> str:
         if isinstance(text, Picture):
@@ -91,9 +98,17 @@ def table(caption: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> s
         return f"<td{attribute}>{html.escape(text)}</td>"
 
     lines = ["<tr>" + "".join(map(cell, row)) + "</tr>" for row in body]
-    titles = "".join(f"<th>{html.escape(title)}</th>" for title in head)
+
+    def title(text: str, column: int) -> str:
+        cells = (row[column] for row in body)
+        left = any(isinstance(cell, Marked) and cell.mark == "left" for cell in cells)
+        attribute = ' class="left"' if left else ""
+        return f"<th{attribute}>{html.escape(text).replace('_', '_<wbr>')}</th>"
+
+    titles = "".join(title(text, column) for column, text in enumerate(head))
+    many = ' class="many"' if len(head) > MANY_COLUMNS else ""
     return (
-        f'<div class="wide"><table><caption>{html.escape(caption)}</caption>'
+        f'<div class="wide"><table{many}><caption>{html.escape(caption)}</caption>'
         f"<tr>{titles}</tr>{''.join(lines)}</table></div>"
     )
 

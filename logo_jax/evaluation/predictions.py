@@ -26,7 +26,8 @@ SUM_TOLERANCE = 1e-3
 class Predictions:
     """What a model said of every clip of its test set, over all folds.
 
-    `labels`, `predicted` and `folds` are numbers into `class_names` and `fold_names`.
+    `labels`, `predicted` and `folds` are numbers into `class_names` and `fold_names`; folds stand
+    in the order of their numbers, whatever that of the clips is.
     """
 
     class_names: tuple[str, ...]
@@ -103,11 +104,13 @@ def read_predictions(
             probabilities.append(values)
     if not where:
         raise UserError(f"There are no clips in {', '.join(map(str, paths))}.")
+    ordered = sorted(fold_names, key=_fold_order)
+    place_of = np.array([ordered.index(fold) for fold in fold_names])
     return Predictions(
         class_names,
-        tuple(fold_names),
+        tuple(ordered),
         tuple(where),
-        np.array(folds, np.int64),
+        place_of[folds],
         np.array(labels, np.int64),
         np.array(predicted, np.int64),
         np.array(probabilities, np.float64),
@@ -191,6 +194,12 @@ def _columns(path: str | os.PathLike, lines: list[tuple[int, list[str]]]) -> dic
             "the class."
         )
     return columns
+
+
+def _fold_order(name: str) -> tuple[bool, int, str]:
+    """Numbers first, by value, then other names."""
+    number = name.isdecimal()
+    return not number, int(name) if number else 0, name
 
 
 def _class(name: str, classes: dict[str, int], place: str) -> int:

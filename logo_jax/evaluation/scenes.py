@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from logo_jax.common.errors import UserError
+from logo_jax.common.page import Marked
 from logo_jax.evaluation.metrics import confusion_matrix, recalls, uar, war
 from logo_jax.evaluation.predictions import Predictions
 
@@ -75,15 +76,18 @@ def scene_numbers(scenes: Sequence[Scene]) -> list[dict[str, Any]]:
 
 
 def scene_rows(scenes: Sequence[Scene], class_names: Sequence[str]) -> list[list[str]]:
-    """The heading and a row per scene, in per cent; recalls of few clips as `50.00 (n=12)`."""
+    """The heading and a row per scene, in per cent; recalls of few clips as `50.00 (n=12)`, gray
+    where the table stands on a page."""
     rows = [["scene", "clips", "WAR %", "UAR %", "classes", *class_names]]
     for scene in scenes:
         cells = []
         for recall, clips in zip(
             recalls(scene.confusion), scene.confusion.sum(axis=1), strict=True
         ):
-            few = f" (n={clips})" if clips < FEW_CLIPS else ""
-            cells.append(f"{100 * recall:.2f}{few}" if clips else "-")
+            if clips >= FEW_CLIPS:
+                cells.append(f"{100 * recall:.2f}")
+            else:
+                cells.append(Marked(f"{100 * recall:.2f} (n={clips})" if clips else "-", "gray"))
         scores = [f"{100 * scene.war:.2f}", f"{100 * scene.uar:.2f}"]
         present = f"{scene.num_present} of {len(class_names)}"
         rows.append([scene.name, f"{scene.clips:,}", *scores, present, *cells])

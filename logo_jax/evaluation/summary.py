@@ -78,18 +78,28 @@ def with_temperature(test: Predictions, validation: Sequence[Predictions]) -> di
     """Fit one temperature per fold on its validation clips, and judge the test clips with it.
 
     Args:
-        validation: one per fold of `test`, in its order, with the same order of classes; what the
-            fold's model said of its validation clips.
+        validation: one per fold of `test`, with the same order of classes; what the fold's model
+            said of its validation clips. Where they name different folds, they are put in the
+            order of `test`; else they must be in it.
 
     Raises:
-        UserError: their number is wrong, a clip is in the validation and the test part of the same
-            fold, or no temperature is best.
+        UserError: their number or their folds are wrong, a clip is in the validation and the test
+            part of the same fold, or no temperature is best.
     """
     if len(validation) != len(test.fold_names):
         raise UserError(
             f"There are {len(validation)} files of validation predictions, but the test "
             f"predictions have {len(test.fold_names)} folds; give one per fold, in the same order."
         )
+    own = {part.fold_names: part for part in validation}
+    if len(own) == len(validation) > 1:
+        if set(own) != {(name,) for name in test.fold_names}:
+            names = sorted(name for part in own for name in part)
+            raise UserError(
+                f"The validation predictions are of the folds {', '.join(names)}, but the test "
+                f"predictions of {', '.join(test.fold_names)}; give one file for each of these."
+            )
+        validation = [own[name,] for name in test.fold_names]
     scaled = np.empty_like(test.probabilities)
     temperatures = []
     for fold, part in enumerate(validation):

@@ -1,6 +1,7 @@
 """Tables that stand on a page, in a csv file and in a LaTeX file with the same cells."""
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ from logo_jax.common.files import atomic_writer, make_folder
 from logo_jax.common.page import Marked
 from logo_jax.evaluation.report import printable
 
-# TeX reads these characters as commands.
+# TeX reads these characters as commands; "[" and "*" only after the end of a row.
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "−": r"$-$", "<": r"$<$", ">": r"$>$", "|": r"$|$", '"': r"\textquotedbl{}",
+    "[": "{[}", "*": "{*}",
+    "±": r"$\pm$", "−": r"$-$", "<": r"$<$", ">": r"$>$", "|": r"$|$", '"': r"\char34{}",
 }  # fmt: skip
+LIGATURES = re.compile(r"([-'`?!])(?=[-'`])")  # --, '', ``, ?` and !` are set as one character
 
 SHADES = 5  # of the page's style
 
@@ -105,7 +108,7 @@ class Page:
 
 def tex(text: str) -> str:
     """Text as TeX prints it, character by character."""
-    return "".join(TEX.get(c, c) for c in printable(text))
+    return LIGATURES.sub(r"\1{}", "".join(TEX.get(c, c) for c in printable(text)))
 
 
 def percent(value: float | None, digits: int = 2) -> str:
@@ -118,14 +121,19 @@ def between(interval: Sequence[float] | None) -> str:
 
 
 def scores_table(
-    name: str, summaries: Sequence[tuple[str, dict[str, Any]]], head: str = "run"
+    name: str, summaries: Sequence[tuple[str, dict[str, Any]]], trained: Sequence[tuple[str, str]]
 ) -> Table:
-    """WAR and UAR of one row per run, of `summary.summarize`: pooled, and the mean of folds."""
+    """WAR and UAR of one row per run, of `summary.summarize`: pooled, and the mean of folds.
+
+    Args:
+        trained: of each run its selection, and the number of its training clips, in words.
+    """
     several = any(len(found["folds"]) > 1 for _, found in summaries)
-    titles = [head, "clips", "WAR %", "95 %", "UAR %", "95 %"]
+    titles = ["run", "clips", "WAR %", "95 %", "UAR %", "95 %"]
     titles += ["folds", "WAR, mean of folds", "UAR, mean of folds"] if several else []
+    titles += ["selection", "training clips"]
     body = []
-    for title, found in summaries:
+    for (title, found), words in zip(summaries, trained, strict=True):
         pooled, mean = found["pooled"], found["fold_mean"]
         row = [title, f"{found['clips']:,}"]
         for score in ("war", "uar"):
@@ -136,7 +144,7 @@ def scores_table(
                 f"{percent(mean[score])} ± {percent(mean[f'{score}_std'])}"
                 for score in ("war", "uar")
             ]
-        body.append(row)
+        body.append([*row, *words])
     boot = summaries[0][1]["bootstrap"]
     caption = (
         f"{'Pooled over folds, and the mean of folds ± sample deviation. ' if several else ''}"

@@ -18,7 +18,7 @@ from logo_jax.evaluation import seeds, statistics, summary
 from logo_jax.evaluation.predictions import Predictions, read_predictions
 from logo_jax.experiments import runs as found_runs
 from logo_jax.experiments.evaluate import selection_sentence
-from logo_jax.experiments.runs import FOLD, Run, find_models
+from logo_jax.experiments.runs import FOLD, Run, find_all
 from logo_jax.experiments.summarize import check_folds
 
 SEED_AT_END = re.compile(r"[-_/]?seed[=_-]?\d+$")
@@ -90,10 +90,9 @@ def read_methods(folders: Sequence[Path]) -> list[Method]:
         UserError: as `compare`.
     """
     groups: dict[str, dict[int, list[Run]]] = {}
-    for folder in {folder.absolute(): folder for folder in folders}.values():  # none twice
-        for run in (run for model in find_models(folder) for run in model):
-            by_seed = groups.setdefault(found_runs.method(run), {})
-            by_seed.setdefault(run.seed, []).append(run)
+    for run in (run for model in find_all(folders) for run in model):
+        by_seed = groups.setdefault(found_runs.method(run), {})
+        by_seed.setdefault(run.seed, []).append(run)
     methods = [[_model(by_seed[seed]) for seed in sorted(by_seed)] for by_seed in groups.values()]
     if len(methods) == 1:
         methods = [[model] for model in methods[0]]

@@ -135,8 +135,7 @@ def write_results(
     results.json is written last: where it stands, the other files are those of the same judgement.
     """
     meta = read_meta(checkpoint)
-    # Only the best checkpoint of a selection has a score: any other one is the last of its time.
-    selection = meta["config"]["selection"] if "score" in meta else "last"
+    selection = selection_of(meta)
     metric = meta["config"]["selection_metric"]
     prepared = splits.prepared
 
@@ -144,7 +143,7 @@ def write_results(
     validation = None
     if part == "test" and len(splits.val):
         validation = judge_part(config, judge, variables, splits, "val")
-    numbers = _numbers(found)
+    numbers = numbers_of(found)
     numbers["calibration"] = calibrate(
         found.probabilities,
         found.labels,
@@ -213,6 +212,11 @@ def write_results(
     return results
 
 
+def selection_of(meta: dict[str, Any]) -> str:
+    """Only the best checkpoint of a selection has a score: any other is the last of its time."""
+    return meta["config"]["selection"] if "score" in meta else "last"
+
+
 def judge_part(
     config: ConfigDict, judge: Judge, variables: dict, splits: Splits, part: str
 ) -> Predictions:
@@ -230,7 +234,7 @@ def judge_part(
     )
 
 
-def _numbers(found: Predictions) -> dict[str, Any]:
+def numbers_of(found: Predictions) -> dict[str, Any]:
     """WAR, UAR, recalls and their intervals, ready for JSON."""
     numbers = summary.summarize(found, seed=0)
     return {"clips": numbers["clips"], **numbers["pooled"], "bootstrap": numbers["bootstrap"]}

@@ -94,7 +94,8 @@ def _runs_section(sheet: Page, models: Sequence[Model]) -> None:
         text = page.preformatted(recipe(model.config))
         sheet.add(page.folded(f"{title}, as a recipe", [text]))
     sheet.add(page.heading("Training", 3))
-    logs, silent = {}, []
+    logs: dict[str, list[list[curves.Line]]] = {}
+    silent = []
     for model in models:
         for run in model.runs:
             title = model.title(run)
@@ -103,8 +104,8 @@ def _runs_section(sheet: Page, models: Sequence[Model]) -> None:
             except UserError as error:
                 sheet.say(f"No curves of {title}: {error}")
                 continue
-            if log:
-                logs[title] = log
+            if log:  # a colour for each fold, or for each of several models
+                logs.setdefault(title if len(models) == 1 else model.name, []).append(log)
             else:
                 silent.append(title)
     if logs:

@@ -116,8 +116,16 @@ def _value(value: Any) -> str:
 def results_section(sheet: Page, models: Sequence[Model]) -> None:
     """Numbers, recalls, published rows, folds, controls, calibration, scenes."""
     found = [(model.name, model.summary) for model in models]
-    sheet.add(page.heading("Results"), sheet.table(tables.scores_table("results", found)))
+    scores = tables.scores_table("results", found, [_trained(model) for model in models])
+    sheet.add(page.heading("Results"), sheet.table(scores))
+    if any(model.results["selection"] == "best_on_test" for model in models):
+        sheet.say(
+            "best_on_test: selected on the clips that it is judged on, so its numbers are "
+            "optimistic, as those of most published systems."
+        )
     for model in models:
+        if apart := _apart(model):
+            sheet.say(f"{model.name}: {apart}; these are not the numbers of the set's protocol.")
         if missing := model.summary["pooled"]["classes_without_clips"]:
             words = f"{model.name}: no clips, so left out of UAR: {', '.join(missing)}."
             sheet.add(page.paragraph(words))
@@ -158,6 +166,30 @@ def results_section(sheet: Page, models: Sequence[Model]) -> None:
     sheet.add(page.row([sheet.figure(draw, "reliability", "Accuracy over confidence")]))
 
 
+def _trained(model: Model) -> tuple[str, str]:
+    """What selected the parameters, and the number of training clips (least to most of the folds),
+    as a row of results says it."""
+    results = model.results
+    selection, metric = results["selection"], results["selection_metric"]
+    clips = sorted({run.results["train_clips"] for run in model.runs})
+    return (
+        selection if selection == "last" else f"{selection}, {metric.upper()}",
+        f"{clips[0]:,}" + (f" to {clips[-1]:,}" if len(clips) > 1 else ""),
+    )
+
+
+def _apart(model: Model) -> str:
+    """Why the judged clips are not the test set of the protocol; "" where they are."""
+    dropped = sum(run.results["dropped_clips"]["test"] for run in model.runs)
+    where, part = model.config["data"].get("where"), model.runs[0].part
+    reasons = {
+        f"judged on {part}": part != "test",
+        f"only the clips of {where}": where,
+        f"without {dropped:,} short clips": dropped,
+    }
+    return ", ".join(words for words, holds in reasons.items() if holds)
+
+
 def _our_rows(model: Model) -> list[OurRow]:
     """A row of the pooled numbers, and of several folds one of their mean."""
     results, found, folds = model.results, model.summary, len(model.runs)
@@ -173,7 +205,8 @@ def _our_rows(model: Model) -> list[OurRow]:
 
     def row(name: str, aggregation: str, numbers: dict[str, Any], of: dict[str, Any]) -> OurRow:
         war, uar = 100 * numbers["war"], 100 * numbers["uar"]
-        return OurRow(name, sampling, results["selection"], aggregation, folds, cost, of, uar, war)
+        selection, apart = results["selection"], _apart(model)
+        return OurRow(name, sampling, selection, aggregation, folds, cost, of, uar, war, apart)
 
     if folds == 1:
         how = "pooled" if model.runs[0].fold else "official_split"

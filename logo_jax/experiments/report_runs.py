@@ -11,7 +11,7 @@ from logo_jax.common.errors import UserError
 from logo_jax.evaluation import summary
 from logo_jax.evaluation.curves import Line, read_log
 from logo_jax.evaluation.predictions import Predictions, read_predictions
-from logo_jax.experiments.runs import FOLD, Run, find_models, method
+from logo_jax.experiments.runs import FOLD, Run, find_all, method
 
 SEED_AT_END = re.compile(r"[-_/]?seed[=_-]?\d+$")
 FOLD_AT_END = re.compile(r"[-_]?fold\d+$")
@@ -57,14 +57,13 @@ def read_models(folders: Sequence[Path]) -> list[Model]:
     if not folders:
         raise UserError("There are no runs to report: give at least one folder of a run.")
     groups: dict[Any, list[Run]] = {}
-    for folder in {folder.absolute(): folder for folder in folders}.values():  # none twice
-        for runs in find_models(folder):
-            key: Any = (method(runs[0]), runs[0].seed)
-            present = {run.fold for run in groups.get(key, [])}
-            # The same fold once more, or a set without folds: another training.
-            if present & {run.fold for run in runs}:
-                key = runs[0].folder
-            groups.setdefault(key, []).extend(runs)
+    for runs in find_all(folders):
+        key: Any = (method(runs[0]), runs[0].seed)
+        present = {run.fold for run in groups.get(key, [])}
+        # The same fold once more, or a set without folds: another training.
+        if present & {run.fold for run in runs}:
+            key = runs[0].folder
+        groups.setdefault(key, []).extend(runs)
     return _distinct([_model(sorted(runs, key=lambda run: run.fold)) for runs in groups.values()])
 
 

@@ -93,6 +93,21 @@ def find_models(folder: Path) -> list[list[Run]]:
     return found
 
 
+def find_all(folders: Sequence[Path]) -> list[list[Run]]:
+    """`find_models` of several folders; a run to which several of them lead is there once.
+
+    Raises:
+        UserError: as `find_models`.
+    """
+    found, seen = [], set()
+    for folder in folders:
+        for model in find_models(folder):
+            new = [run for run in model if run.folder.resolve() not in seen]
+            seen |= {run.folder.resolve() for run in new}
+            found += [new] if new else []
+    return found
+
+
 def _run_folders(folder: Path) -> list[list[Path]]:
     if (folder / RESULTS).is_file():
         return [[folder]]

@@ -3,10 +3,12 @@
 python launch.py --mode=verify runs/dfew-fold3
 python launch.py --mode=verify runs/dfew-cv --config.data.data_dir=/disks/data
 
-Each run in the folder is judged again, as its results.json says, and compared clip by clip. Nothing
-is written.
+Each run in the folder is judged again, as its results.json says, and compared clip by clip; what
+results.json and summary.json say besides must follow from the predictions and the checkpoint. The
+frame orders are not judged again. Nothing is written.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,22 @@ from ml_collections import ConfigDict
 from logo_jax.common.errors import UserError
 from logo_jax.common.versions import versions
 from logo_jax.evaluation import metrics
+from logo_jax.evaluation.calibration import calibrate
+from logo_jax.evaluation.predictions import Predictions, read_predictions
 from logo_jax.experiments import config as configs
 from logo_jax.experiments.command_line import recorded
 from logo_jax.experiments.evaluate import (
     check_data,
     check_trained_alike,
     judge_part,
+    numbers_of,
     resolve,
+    selection_of,
 )
 from logo_jax.experiments.judge import Judge
 from logo_jax.experiments.parts import open_splits
-from logo_jax.experiments.runs import Run, find_models
+from logo_jax.experiments.runs import FOLD, Run, find_models
+from logo_jax.experiments.summarize import summarize_runs
 from logo_jax.training.checkpoint import load_variables, read_meta
 
 # Another device or version rounds otherwise; a model that differs differs by more.
@@ -44,13 +51,15 @@ def verify(workdir: Path, overrides: Sequence[str]) -> list[dict[str, Any]]:
         UserError: a number, a predicted class or a probability is another one than the recorded,
             or a record does not belong to the run; the message says what differs.
     """
-    runs = [run for model in find_models(workdir) for run in model]
+    models = find_models(workdir)
     reports, wrong = [], []
-    for run in runs:
+    for run in (run for model in models for run in model):
         report = _verify(run, overrides)
         reports.append(report)
         print(_text(report), flush=True)
         wrong += [f"{report['folder']}: {words}" for words in report["differences"]]
+    for model in models:
+        wrong += summary_differences(model)
     if wrong:
         raise UserError(f"{'; '.join(wrong)}.")
     return reports
@@ -73,6 +82,7 @@ def _verify(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
         differences.append(
             f"the results are of step {run.results['step']}, the checkpoint of {meta['step']}"
         )
+    differences += _record_differences(run, meta)
     check_trained_alike(config, meta, path)
     splits = open_splits(config)
     check_data(config, splits, meta, path, own=True)
@@ -110,6 +120,87 @@ def _verify(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
         "differences": differences,
         "versions": _changed_versions(run.results["versions"]),
     }
+
+
+def _record_differences(run: Run, meta: dict[str, Any]) -> list[str]:
+    """What results.json says otherwise than the checkpoint's meta and the files of predictions."""
+    results, wrong = run.results, []
+    selection = selection_of(meta)
+    facts = {
+        "selection": selection,
+        "selection_metric": None if selection == "last" else meta["config"]["selection_metric"],
+        "train_clips": meta["train_clips"],
+        "seed": results["config"]["seed"],
+    }
+    for name, value in facts.items():
+        if results[name] != value:
+            wrong.append(f"{name} is {results[name]} in results.json and should be {value}")
+    validation = None
+    if run.numbers["calibration"]["validation_clips"]:
+        found = read_predictions([run.folder / "val_predictions.csv"], run.predictions.class_names)
+        validation = _float32(found), found.labels
+    numbers = numbers_of(run.predictions)
+    numbers["calibration"] = calibrate(
+        _float32(run.predictions), run.predictions.labels, validation
+    )
+    wrong += [
+        f"{name} in results.json is not that of predictions.csv"
+        for name, value in numbers.items()
+        if name not in ("war", "uar") and not _alike(run.numbers.get(name), value)
+    ]
+    for name in run.numbers:
+        order = name.removesuffix("_confusion")
+        if order != name:
+            matrix = np.array(run.numbers[name])
+            scores = {"war": metrics.war(matrix), "uar": metrics.uar(matrix)}
+            wrong += [
+                f"{order}_{score} in results.json is not that of its confusion matrix"
+                for score, value in scores.items()
+                if not _alike(run.numbers.get(f"{order}_{score}"), value)
+            ]
+    return wrong
+
+
+def summary_differences(runs: Sequence[Run]) -> list[str]:
+    """Whether the summary beside folds, where there is one, is that of these folds."""
+    folder = runs[0].folder.parent
+    if not (FOLD.fullmatch(runs[0].folder.name) and (folder / "summary.json").is_file()):
+        return []
+    mend = f"run --mode=summarize --workdir={folder} again"
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{folder / 'summary.json'} is damaged ({error}): {mend}.") from error
+    classes = tuple(runs[0].results["classes"])
+    pooled = read_predictions([run.folder / "predictions.csv" for run in runs], classes)
+    numbers = summarize_runs(runs, pooled)
+    for part in (numbers, summary):
+        for run in part.get("runs", []):
+            run.pop("folder", None)  # as it was called there
+    wrong = [name for name, value in numbers.items() if not _alike(summary.get(name), value)]
+    found = read_predictions([folder / "predictions.csv"], classes)
+    same = found.clip_ids == pooled.clip_ids and all(
+        np.array_equal(getattr(found, name), getattr(pooled, name))
+        for name in ("folds", "labels", "predicted", "probabilities")
+    )
+    wrong += [] if same else ["predictions.csv"]
+    return [f"{folder}: the summary is not of its folds ({', '.join(wrong)}); {mend}"] * bool(wrong)
+
+
+def _float32(found: Predictions) -> np.ndarray:
+    """The probabilities as they were before they were written."""
+    return found.probabilities.astype(np.float32)
+
+
+def _alike(recorded: Any, value: Any) -> bool:
+    """Equal, numbers up to their last digits, which another machine rounds otherwise."""
+    if isinstance(value, dict) and isinstance(recorded, dict):
+        return all(_alike(recorded.get(name), inner) for name, inner in value.items())
+    if isinstance(value, list | tuple) and isinstance(recorded, list):
+        return len(value) == len(recorded) and all(map(_alike, recorded, value))
+    if isinstance(value, float) and isinstance(recorded, float | int):
+        return abs(recorded - value) <= 1e-6 * max(1, abs(value))
+    return bool(recorded == value)
 
 
 def _changed_versions(old: dict[str, str]) -> dict[str, list[str | None]]:

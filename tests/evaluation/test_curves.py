@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from logo_jax.common.errors import UserError
 from logo_jax.common.figures import LIGHT
@@ -37,7 +38,7 @@ def test_time_is_that_of_the_steps():
 
 
 def test_one_log_is_drawn_with_the_parts_of_its_loss():
-    found = curves({"A": LINES}, ("cross_entropy", "focal", "ec_stfl"))
+    found = curves({"A": [LINES]}, ("cross_entropy", "focal", "ec_stfl"))
     loss, rate, selection = (draw(LIGHT).axes[0] for draw in found.values())
     assert drawn(loss) == {
         "loss": [(2, 2.0), (5, 1.0)],
@@ -49,9 +50,31 @@ def test_one_log_is_drawn_with_the_parts_of_its_loss():
 
 
 def test_several_logs_have_one_curve_each_and_no_empty_panel():
-    found = curves({"A": LINES[::2], "B": LINES[::2]}, ("cross_entropy", "focal"))
+    found = curves({"A": [LINES[::2]], "B": [LINES[::2]]}, ("cross_entropy", "focal"))
     assert set(found) == {"loss", "learning rate"}
     assert set(drawn(found["loss"](LIGHT).axes[0])) == {"A", "B"}
+
+
+def test_folds_of_one_model_have_its_colour_and_one_label():
+    found = curves({"A": [LINES, LINES], "B": [LINES] * 3}, ())
+    for draw, lines in zip(found.values(), (5, 5, 10), strict=True):
+        axes = draw(LIGHT).axes[0]
+        assert len(axes.lines) == lines
+        assert len({line.get_color() for line in axes.lines}) == 2
+        assert axes.get_legend_handles_labels()[1] == ["A", "B"]
+
+
+def test_a_long_legend_covers_no_curve():
+    for logs in (
+        {f"model {n}": [LINES] for n in range(12)},
+        {"a name " * 6: [LINES], "B": [LINES]},
+    ):
+        for draw in curves(logs, ()).values():
+            figure = draw(LIGHT)
+            FigureCanvasAgg(figure).draw()
+            (axes,) = figure.axes
+            below = axes.xaxis.label.get_window_extent().y0
+            assert axes.get_legend().get_window_extent().y1 <= below
 
 
 def test_reliability_has_a_point_for_each_bin():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from logo_jax.common.errors import UserError
 from logo_jax.evaluation.predictions import paired, read_predictions
 from logo_jax.evaluation.report import write_predictions
+from logo_jax.evaluation.summary import summarize
 
 HEAD = "clip_id,true,predicted,p:happy,p:sad\n"
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -69,8 +70,25 @@ def test_the_order_of_classes_may_be_given(file):
 def test_a_column_names_the_folds(file):
     path = file("fold,clip_id,true,predicted,p:a,p:b\n5,x,a,a,1,0\n2,y,b,a,1,0\n5,z,b,b,0,1\n")
     predictions = read_predictions([path])
-    assert predictions.fold_names == ("5", "2")
-    assert predictions.folds.tolist() == [0, 1, 0]
+    assert predictions.fold_names == ("2", "5")
+    assert predictions.folds.tolist() == [1, 0, 1]
+
+
+def test_the_order_of_lines_changes_no_number(file):
+    rng = np.random.default_rng(0)
+    lines = [
+        f"{i},{('10', '9', 'x', '2')[i % 4]},{'ab'[i % 3 % 2]},{'ab'[int(p < 0.5)]},{p},{1 - p}"
+        for i, p in enumerate(rng.random(60).round(3))
+    ]
+    head = "clip_id,fold,true,predicted,p:a,p:b"
+    found = [
+        read_predictions([file("\n".join([head, *(lines[i] for i in order)]), f"{n}.csv")])
+        for n, order in enumerate((range(60), rng.permutation(60)))
+    ]
+    assert found[0].fold_names == found[1].fold_names == ("2", "9", "10", "x")
+    numbers = [summarize(one, 0, 50) for one in found]
+    assert numbers[0]["pooled"] == numbers[1]["pooled"]  # intervals, too
+    assert numbers[0]["folds"] == numbers[1]["folds"]
 
 
 def test_an_empty_fold_is_the_place_of_the_file(file):

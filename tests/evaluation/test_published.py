@@ -1,6 +1,8 @@
 """The published numbers: complete, and consistent with their own cells but for the rows named."""
 
+import math
 import tomllib
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -65,17 +67,17 @@ def test_uar_and_war_are_those_of_the_cells():
 
 
 def test_cells_that_are_no_share_of_the_pooled_clips():
-    """A pooled recall is k / n for a whole k, up to one unit of the last digit."""
+    """A pooled recall is k / n for a whole k, rounded or cut to two digits."""
     odd = {}
     for row in WITH_CELLS:
         for name, recall, clips in zip(CLASSES, row.recalls, DFEW, strict=True):
-            nearest = 100 * round(recall * clips / 100) / clips
-            if abs(nearest - recall) > 0.0101:
+            share = Fraction(100 * round(recall * clips / 100), clips)
+            if recall not in (float(round(share, 2)), math.floor(100 * share) / 100):
                 odd.setdefault(f"{row.method} {row.sampling}", []).append(name)
     assert odd == {
         "3D ResNet18 DS": ["angry", "fear"],
         "ResNet18+LSTM DS": ["angry", "fear"],
-        "ResNet18+GRU DS": ["neutral", "angry", "disgust", "fear"],
+        "ResNet18+GRU DS": ["happy", "neutral", "angry", "disgust", "fear"],
         "Former-DFER DS": ["angry", "fear"],
         "STT DS": ["disgust"],
     }

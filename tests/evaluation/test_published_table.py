@@ -46,8 +46,28 @@ def test_the_best_of_the_comparable_is_bold():
     assert not bold(found["EC-STFL"])
 
 
+def test_rows_of_ours_that_differ_from_the_first_are_set_apart():
+    last = replace(OURS, method="last", selection="last")
+    best = replace(OURS, method="best", war=99.0)
+    folds = replace(last, method="mean", aggregation="fold_mean", uar=98.0, recalls={})
+    found = rows("dfew", last, best, folds)
+    assert bold(found["last"]) and not bold(found["best"]) and not bold(found["mean"])
+    assert found["last"]["comparable"] == "this run"
+    assert found["best"]["comparable"] == "this run; no: selection best_on_test"
+    assert found["mean"]["comparable"] == "this run; no: aggregation fold_mean"
+    assert {cell.mark for cell in found["best"].values()} == {"gray"}
+
+
+def test_nothing_published_stands_beside_other_clips_than_the_test_set():
+    found = rows("dfew", replace(OURS, apart="judged on val"))
+    assert found["LOGO-Former"]["comparable"] == "no: ours judged on val"
+    assert found["ours"]["comparable"] == "this run" and not bold(found["LOGO-Former"])
+    found = rows("dfew", OURS, replace(OURS, method="val", apart="judged on val"))
+    assert found["val"]["comparable"] == "this run; no: judged on val"
+
+
 def test_table_2_has_the_cost():
     found = rows("ferv39k", replace(OURS, aggregation="official_split", folds=1))
     assert found["LOGO-Former"]["cost"] == "10.27" and found["ours"]["cost"] == "10.28"
-    assert found["LOGO-Former"]["UAR"] == "38.22" and found["LOGO-Former"]["happy"] == "-"
+    assert found["LOGO-Former"]["UAR"] == "38.22" and "happy" not in found["LOGO-Former"]
     assert published_table("synthetic_faces", [OURS]) is None

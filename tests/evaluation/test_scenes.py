@@ -55,6 +55,8 @@ def test_few_clips_are_shown_with_their_number():
         ["scene", "clips", "WAR %", "UAR %", "classes", *CLASSES],
         ["War", "59", "74.58", "75.00", "2 of 3", "50.00", "100.00 (n=29)", "-"],
     ]
+    gray = [cell for row in rows for cell in row if getattr(cell, "mark", "") == "gray"]
+    assert gray == ["100.00 (n=29)", "-"]
 
 
 def test_numbers_of_a_scene_for_json():

@@ -116,6 +116,29 @@ def test_a_temperature_per_fold(folds, capsys):
     assert "fitted on validation" in capsys.readouterr().out
 
 
+def test_validation_files_that_name_their_folds_may_come_in_any_order(tmp_path, capsys):
+    names, models = ("2", "10", "7"), {}
+    for part, clips in (("test", 90), ("val", 200)):
+        for seed, fold in enumerate(names):
+            models[part, fold] = str(tmp_path / f"{part}{fold}.csv")
+            labels, shares = draw(seed + clips, clips, 1 + 2 * seed)
+            ids = [f"{part}{fold}-{i}" for i in range(clips)]
+            write_predictions(models[part, fold], ids, labels, shares, CLASSES, [fold] * clips)
+
+    def temperatures(*order):
+        test, val = ([models[part, fold] for fold in order] for part in ("test", "val"))
+        main([test[0], test[1], "--calibrate-on", *val[::-1], "--json", str(tmp_path / "n.json")])
+        (model,) = json.loads((tmp_path / "n.json").read_text())["models"]
+        return model["temperature"]["temperatures"]
+
+    first, second = temperatures("2", "10")  # by number
+    assert first < second / 1.5 and temperatures("10", "2") == [first, second]
+    with pytest.raises(SystemExit):
+        main([models["test", "2"], models["test", "10"], "--calibrate-on", models["val", "2"],
+              models["val", "7"]])  # fmt: skip
+    assert "are of the folds 2, 7, but the test predictions of 2, 10" in capsys.readouterr().err
+
+
 def test_scenes(tmp_path, capsys):
     path = tmp_path / "predictions.csv"
     ids = ["War/Sad/1", "War/Sad/2", "Crime/Sad/1", "Crime/Happy/1"]

@@ -66,12 +66,23 @@ def test_page_csv_and_latex_have_the_same_cells(tmp_path):
 def test_tex_escapes_every_special_character():
     assert tex("&%$#_{}") == r"\&\%\$\#\_\{\}"
     assert tex("~^\\") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}"
+    assert tex('"a"') == r"\char34{}a\char34{}"  # \textquotedbl needs another font encoding
+
+
+def test_tex_sets_every_character_by_itself():
+    assert tex("a--b---c -1") == "a-{}-b-{}-{}-c -1"
+    assert tex("``x''?`") == "`{}`x'{}'?{}`"
+    table = Table("t", "t", ["x", "y"], [["[2pt] a", "1"], ["*", "2"]])
+    assert "\n{[}2pt] a & 1" in table.latex()  # else a length after the end of the row
+    assert "\n{*} & 2" in table.latex()
 
 
 def test_scores_and_recalls_are_those_of_scikit_learn():
     found = predictions(1)
-    table = tables.scores_table("results", [("A", summary.summarize(found, 0, 50))])
+    words = [("best_on_test, UAR", "800")]
+    table = tables.scores_table("results", [("A", summary.summarize(found, 0, 50))], words)
     row = dict(zip(table.head, table.body[0], strict=True))
+    assert (row["selection"], row["training clips"]) == words[0]
     assert row["WAR %"] == f"{100 * accuracy_score(found.labels, found.predicted):.2f}"
     recall = recall_score(found.labels, found.predicted, average=None)
     assert row["UAR %"] == f"{100 * recall.mean():.2f}"

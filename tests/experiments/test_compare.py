@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 
 from logo_jax.common.errors import UserError
 from logo_jax.experiments.compare import compare
+from logo_jax.experiments.report_runs import read_models
 from tests.experiments.judged import settings, write_run
 
 SEEDS = (0, 1, 2)
@@ -98,6 +99,15 @@ def test_the_seeds_of_one_method_are_compared_as_models(tmp_path):
         write_run(tmp_path / f"seed={seed}", settings(0, seed))
     results = compare([tmp_path], tmp_path / "out")
     assert [m["run"] for m in results["methods"]] == ["seed=0", "seed=1"]
+
+
+def test_a_run_that_is_named_twice_is_one_run(tmp_path):
+    write_run(tmp_path / "all" / "a", settings(0))
+    write_run(tmp_path / "all" / "b", settings(0, **{"model.dim": 16}), 1.5)
+    (tmp_path / "link").symlink_to(tmp_path / "all" / "a")
+    twice = [tmp_path / "all", tmp_path / "all" / "a", tmp_path / "link", tmp_path / "all/../all/b"]
+    assert [m["run"] for m in compare(twice, tmp_path / "out")["methods"]] == ["a", "b"]
+    assert [model.name for model in read_models(twice)] == ["a", "b"]
 
 
 def test_other_views_of_one_training_are_other_methods(tmp_path):

@@ -114,6 +114,11 @@ def test_what_is_missing_is_said(trained, tmp_path):
     assert text.count("no: 5 folds, ours 1") == 16 and "66.98" in text  # DFEW's published rows
     assert text.count("Not shown of run: the checkpoint of step") == 3
     assert "The most confident errors" in text and "<table" in text
+    results["val"] = results.pop("test")
+    (trained / "results.json").write_text(json.dumps(results))
+    text = write_report([trained], tmp_path / "report").read_text()
+    assert "run: judged on val; these are not the numbers of the set&#x27;s protocol" in text
+    assert "best_on_val, UAR" in text and text.count("ours judged on val") == 16
     (trained / "predictions.csv").unlink()
     with pytest.raises(UserError, match="Cannot read .*predictions.csv"):
         write_report([trained], tmp_path / "report")

@@ -138,6 +138,28 @@ def test_a_run_is_verified(run, workdir, capsys):
         ),
         (lambda r: r.update(step=3), "the results are of step 3, the checkpoint of 8"),
         (lambda r: r["data"].update(fingerprint="f"), "the data fingerprint is another one"),
+        (
+            lambda r: r.update(selection="best_on_test", selection_metric="uar"),
+            "selection is best_on_test in results.json and should be last; .*selection_metric is uar",
+        ),
+        (lambda r: r.update(train_clips=5000), "train_clips is 5000 in results.json and should be"),
+        (lambda r: r.update(seed=5), "seed is 5 in results.json and should be 0"),
+        (
+            lambda r: r["test"]["recalls"].__setitem__(0, 0.123),
+            "recalls in results.json is not that of predictions.csv",
+        ),
+        (
+            lambda r: r["test"]["uar_interval"].__setitem__(0, 0.01),
+            "uar_interval in results.json is not that of predictions.csv",
+        ),
+        (
+            lambda r: r["test"]["calibration"]["before"].update(ece=0.0001),
+            "calibration in results.json is not that of predictions.csv",
+        ),
+        (
+            lambda r: r["test"].update(reversed_war=0.999),
+            "reversed_war in results.json is not that of its confusion matrix",
+        ),
     ],
 )
 def test_a_record_that_was_changed_is_found_out(run, workdir, tmp_path, change, message):

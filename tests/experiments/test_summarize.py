@@ -8,7 +8,9 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from logo_jax.common.errors import UserError
 from logo_jax.evaluation.predictions import read_predictions
+from logo_jax.experiments.runs import find_models
 from logo_jax.experiments.summarize import summarize
+from logo_jax.experiments.verify import summary_differences
 from tests.experiments.judged import settings, write_run
 
 
@@ -159,6 +161,24 @@ def test_what_is_no_finished_run_is_named(tmp_path):
     (run / "results.json").write_text('{"test": {"confusion": [[1]]}}')
     with pytest.raises(UserError, match=r"damaged, or of an earlier version \(KeyError\('data'\)"):
         summarize([run], tmp_path / "out")
+
+
+def test_a_summary_that_was_changed_is_found_out(tmp_path):
+    for fold in (1, 2):
+        write_run(tmp_path / f"fold{fold}", settings(fold))
+    summarize([tmp_path], tmp_path)
+    (runs,) = find_models(tmp_path)
+    assert summary_differences(runs) == []
+    numbers = json.loads((tmp_path / "summary.json").read_text())
+    numbers["fold_mean"]["uar_std"] += 0.001
+    (tmp_path / "summary.json").write_text(json.dumps(numbers))
+    csv = tmp_path / "predictions.csv"
+    csv.write_text("\n".join(csv.read_text().splitlines()[:-1]))
+    (words,) = summary_differences(runs)
+    assert "the summary is not of its folds (fold_mean, predictions.csv); run --mode=sum" in words
+    write_run(tmp_path / "fold3", settings(3))  # finished since
+    (runs,) = find_models(tmp_path)
+    assert "missing_folds" in summary_differences(runs)[0]
 
 
 def test_a_set_with_one_split_has_no_missing_folds(tmp_path, capsys):
