@@ -7,7 +7,7 @@ from absl import flags
 
 import launch  # its flags
 from configs import frame_folders
-from logo_jax.common.errors import UserError
+from logo_jax.common.errors import Interrupted, UserError
 from logo_jax.experiments.command_line import (
     choose,
     load,
@@ -191,3 +191,18 @@ def test_an_address_of_an_object_store_is_refused(flag):
     parse_flags(["launch.py", "--config", RECIPE, f"--{flag}=gs://bucket/run"])
     with pytest.raises(UserError, match=f"--{flag}=gs://bucket/run: .* mount the object store"):
         run(flags.FLAGS, [])
+
+
+@pytest.mark.parametrize("status", [None, 75])
+def test_a_stopped_run_ends_with_the_status_that_a_script_asks_for(monkeypatch, capsys, status):
+    def stop(*_, **__):
+        raise Interrupted("stopped after step 3 and saved")
+
+    monkeypatch.setattr(launch.app, "run", stop)
+    monkeypatch.setattr(launch, "raise_on_stop", lambda: None)
+    if status:
+        monkeypatch.setenv("LOGO_JAX_STOPPED_STATUS", str(status))
+    with pytest.raises(SystemExit) as ended:
+        launch.run()
+    assert ended.value.code == (status or 0)
+    assert capsys.readouterr().out == "stopped after step 3 and saved\n"
