@@ -27,13 +27,13 @@ p,figcaption{max-width:60rem}
 h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2.2rem}h3{font-size:1rem}
 img{max-width:100%;height:auto}pre{overflow-x:auto;font-size:.85rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}
-caption{text-align:left;padding-bottom:.4rem;max-width:60rem}
+caption{text-align:left;padding-bottom:.4rem;max-width:min(60rem,calc(100vw - 2rem))}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--faint);text-align:right;white-space:nowrap}
 th:first-child,td:first-child,td.text{text-align:left}td.text{white-space:normal;min-width:14rem}
 th{white-space:normal;vertical-align:bottom;min-width:3.5rem}
 td.left{text-align:left;white-space:normal}th.left{text-align:left}
 .many{font-size:.74rem}.many th,.many td{padding:.2rem .35rem}.many th{min-width:0}
-.many td.text{min-width:8rem}
+.many td.text{min-width:8rem}td.left{min-width:6rem}
 .wide{margin:1rem 0}.wide table{min-width:min(100%,32rem)}
 .row{display:flex;flex-wrap:wrap;gap:.5rem}.row>*{flex:1 1 17rem;min-width:0;max-width:26rem}
 td.best{font-weight:bold}td.gray,tr.gray td{opacity:.55}
@@ -71,7 +71,8 @@ def folded(title: str, parts: Sequence[str]) -> str:
 
 
 class Marked(str):
-    """Text of a cell with a CSS class: "best" (bold), "gray", "left", or "shade1" to "shade5"."""
+    """Text of a cell with CSS classes: "best" (bold), "gray", "left", "shade1" to "shade5"; several
+    with a blank between them."""
 
     mark: str
 
@@ -101,7 +102,7 @@ def table(caption: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> s
 
     def title(text: str, column: int) -> str:
         cells = (row[column] for row in body)
-        left = any(isinstance(cell, Marked) and cell.mark == "left" for cell in cells)
+        left = any(isinstance(cell, Marked) and "left" in cell.mark.split() for cell in cells)
         attribute = ' class="left"' if left else ""
         return f"<th{attribute}>{html.escape(text).replace('_', '_<wbr>')}</th>"
 

@@ -6,6 +6,7 @@ may be given several times.
 """
 
 import argparse
+import signal
 import string
 from collections.abc import Sequence
 from typing import Any
@@ -128,4 +129,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # piped into head, it ends as other tools do
     main()

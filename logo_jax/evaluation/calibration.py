@@ -65,7 +65,7 @@ def negative_log_likelihood(
 ) -> float:
     """Mean of -ln p(true class), in nats."""
     of_truth = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(of_truth, SMALLEST)).mean())
+    return float(0 - np.log(np.maximum(of_truth, SMALLEST)).mean())  # never -0
 
 
 def brier_score(probabilities: Float[np.ndarray, "N C"], labels: Int[np.ndarray, " N"]) -> float:

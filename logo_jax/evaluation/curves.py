@@ -94,7 +94,7 @@ def curves(logs: Mapping[str, Sequence[Sequence[Line]]], losses: Sequence[str]) 
 
     drawings = {"loss": _axes("loss", loss), "learning rate": _axes("learning rate", rate)}
     if any("selection_war" in line for _, lines, _ in each() for line in lines):
-        words = "WAR and UAR" if single else "WAR (solid) and UAR (dashed)"
+        words = "WAR and UAR" if single else "WAR, UAR (dashed)"
         drawings["WAR and UAR"] = _axes(f"{words} of the selection, %", selection)
     return drawings
 

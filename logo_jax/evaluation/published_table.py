@@ -72,8 +72,10 @@ def published_table(dataset: str, ours: Sequence[OurRow]) -> Table | None:
             text = "-" if value is None else f"{value:.2f}"
             best = together and value is not None and value == numbers[column]
             row.append(Marked(text, "best") if best else text)
-        row += [comparable, source]
-        body.append(row if together else [Marked(cell, "gray") for cell in row])
+        if not together:
+            row = [Marked(cell, "gray") for cell in row]
+        body.append([*row, *(Marked(text, "left" if together else "gray left") for text in
+                             (comparable, source))])  # fmt: skip
     caption = (
         f"As the paper's {TABLES[dataset]}, in per cent; cost in 10^9 multiply-adds. "
         '"unknown": our sources do not say. Bold: the best of the rows that stand together. '

@@ -24,10 +24,12 @@ def summarize(predictions: Predictions, seed: int, draws: int = statistics.DRAWS
     """Every number of one model, ready for JSON; fractions, and None where one is not defined.
 
     Raises:
-        UserError: `draws` is not positive.
+        UserError: `draws` is not positive, or `seed` is negative.
     """
     if draws < 1:
         raise UserError(f"The number of bootstrap draws is {draws}, but must be at least 1.")
+    if seed < 0:
+        raise UserError(f"The seed of the bootstrap is {seed}, but must be 0 or more.")
     confusions = predictions.confusions()
     pooled = confusions.sum(axis=0)
     result = statistics.scores(confusions)

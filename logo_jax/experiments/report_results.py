@@ -239,15 +239,15 @@ def _recalls_of_models(models: Sequence[Model]) -> Table:
     for model in models:
         recalls = map(percent, model.summary["pooled"]["recalls"])
         rows.append(dict(zip(model.summary["classes"], recalls, strict=True)))
-    best = {
-        name: max((float(row[name]) for row in rows if row.get(name, "-") != "-"), default=None)
-        for name in classes
+    numbers = {
+        name: [float(row[name]) for row in rows if row.get(name, "-") != "-"] for name in classes
     }
+    best = {name: max(of, default=None) for name, of in numbers.items() if len(set(of)) > 1}
     body = []
     for model, row in zip(models, rows, strict=True):
         cells = [row.get(name, "-") for name in classes]
         marked = [
-            Marked(cell, "best") if cell != "-" and float(cell) == best[name] else cell
+            Marked(cell, "best") if cell != "-" and float(cell) == best.get(name) else cell
             for name, cell in zip(classes, cells, strict=True)
         ]
         body.append([model.name, *marked])

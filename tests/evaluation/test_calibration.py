@@ -73,6 +73,7 @@ def test_scores_by_hand():
         87.34, abs=0.01
     )
     assert brier_score(probabilities[1:], np.array([0])) == 2
+    assert str(negative_log_likelihood(probabilities[1:], np.array([1]))) == "0.0"  # not -0.0
 
 
 def test_uneven_bins():

@@ -169,6 +169,7 @@ def test_the_diagram(folds):
         (["--compare", "{b1}", "{b0}"], "is in fold 1 of the first model and in fold 2"),
         (["{a0}"], "stands in .* already"),
         (["--draws", "0"], "must be at least 1"),
+        (["--seed", "-1"], "seed of the bootstrap is -1, but must be 0 or more"),
     ],
 )
 def test_mistakes_are_one_sentence(folds, capsys, flags, words):
@@ -194,11 +195,10 @@ def test_a_class_that_a_fold_lacks_is_named(tmp_path, capsys):
 
 
 def test_the_command_itself(folds):
-    done = subprocess.run(
-        [sys.executable, "-m", "logo_jax.evaluation", folds["a"][0]],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = [sys.executable, "-m", "logo_jax.evaluation", folds["a"][0]]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "mean of folds" not in done.stdout  # there is one
     assert "ECE" in done.stdout and not done.stderr
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as piped:
+        piped.stdout.close()  # as head does
+        assert piped.stderr.read() == b""

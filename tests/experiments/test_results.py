@@ -13,6 +13,7 @@ from logo_jax.common.errors import UserError
 from logo_jax.evaluation.__main__ import main
 from logo_jax.experiments import evaluate as module
 from logo_jax.experiments.evaluate import evaluate
+from logo_jax.experiments.summarize import summarize
 from logo_jax.experiments.train import train
 from logo_jax.experiments.verify import verify
 
@@ -140,7 +141,7 @@ def test_a_run_is_verified(run, workdir, capsys):
         (lambda r: r["data"].update(fingerprint="f"), "the data fingerprint is another one"),
         (
             lambda r: r.update(selection="best_on_test", selection_metric="uar"),
-            "selection is best_on_test in results.json and should be last; .*selection_metric is uar",
+            "selection is best_on_test in results.json and should be last; .*selection_metric",
         ),
         (lambda r: r.update(train_clips=5000), "train_clips is 5000 in results.json and should be"),
         (lambda r: r.update(seed=5), "seed is 5 in results.json and should be 0"),
@@ -170,6 +171,17 @@ def test_a_record_that_was_changed_is_found_out(run, workdir, tmp_path, change, 
     (copy / "results.json").write_text(json.dumps(results))
     with pytest.raises(UserError, match=message):
         verify(copy, [])
+
+
+def test_the_summary_is_verified_with_its_folds_only(run, workdir, tmp_path):
+    shutil.copytree(workdir, tmp_path / "fold1")
+    summarize([tmp_path], tmp_path)
+    verify(tmp_path, [])
+    numbers = json.loads((tmp_path / "summary.json").read_text())
+    (tmp_path / "summary.json").write_text(json.dumps(numbers | {"clips": 10}))
+    verify(tmp_path / "fold1", [])
+    with pytest.raises(UserError, match=r"the summary is not of its folds \(clips\)"):
+        verify(tmp_path, [])
 
 
 def test_predictions_of_another_model_are_found_out(run, workdir, tmp_path):
