@@ -30,7 +30,7 @@ left=$count
 while ((left > 0)); do
     code=0
     # Which one ended is not needed, only how.
-    wait -n "${pids[@]}" || code=$?
+    wait -n || code=$?
     if [[ $told = yes ]] && ((code > 128)); then
         told=no # the signal ended the wait, and no process yet: they are saving
         continue

@@ -137,6 +137,11 @@ def _in_thread(wait: Callable[[], None], seconds: int) -> list[Exception]:
     return errors
 
 
+def is_loss(error: Exception) -> bool:
+    """Whether an error of a library says that another process of the job is gone."""
+    return jax.process_count() > 1 and any(sign in str(error) for sign in LOST)
+
+
 @contextlib.contextmanager
 def end_together() -> Iterator[None]:
     """End this process at once when the block fails on a job of several processes.
@@ -156,7 +161,7 @@ def end_together() -> Iterator[None]:
         elif isinstance(error, KeyboardInterrupt):  # a stop signal where no step was going on
             print(error, file=sys.stderr)
             status = getattr(error, "status", STOPPED)
-        elif any(sign in str(error) for sign in LOST):
+        elif is_loss(error):
             print(
                 f"error: {who} cannot go on since another one is gone: see what that one said, and "
                 "start all of them again; the run continues from its last checkpoint. The library "

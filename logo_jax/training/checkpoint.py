@@ -22,6 +22,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from logo_jax.common.distributed import is_loss
 from logo_jax.common.errors import UserError
 from logo_jax.training.damage import damage, read_arrays, write_checksums
 from logo_jax.training.state import TrainState
@@ -258,6 +259,8 @@ def _readable(checkpoint: Any, item: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # of many kinds; Tensorstore appends its settings
+        if is_loss(error):
+            raise
         reason = (str(error) or type(error).__name__).split(" [", 1)[0].splitlines()[0]
         raise UserError(
             f"The checkpoint {checkpoint} is damaged ({reason}): delete this folder, and the run "

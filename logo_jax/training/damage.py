@@ -129,13 +129,22 @@ def read_arrays(item: Path) -> Any:
     Raises:
         Exception: Orbax has many kinds of errors for what it cannot read.
     """
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    with _alone(ocp.PyTreeCheckpointHandler) as checkpointer:
         metadata = checkpointer.metadata(item).item_metadata
         if metadata is None:  # Orbax's word for files that are not there
             raise ValueError(f"{item.name} cannot be read")
         as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
         args = ocp.args.PyTreeRestore(restore_args=jax.tree.map(lambda _: as_numpy, metadata.tree))
         return checkpointer.restore(item, args=args)
+
+
+def _alone(handler: Any) -> ocp.Checkpointer:
+    """A reader that waits for no other process of the job."""
+    me = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+    return ocp.Checkpointer(
+        handler(multiprocessing_options=options), multiprocessing_options=options
+    )
 
 
 def _unreadable(checkpoint: Path) -> str:
@@ -146,7 +155,7 @@ def _unreadable(checkpoint: Path) -> str:
             if (checkpoint / name).is_dir():
                 read_arrays(checkpoint / name)
         name = "meta"
-        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+        with _alone(ocp.JsonCheckpointHandler) as checkpointer:
             checkpointer.restore(checkpoint / name)
     except Exception:  # whatever it is, the answer is the same
         return f"{name} cannot be read"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from logo_jax.common.errors import UserError
+from logo_jax.training import checkpoint
 from logo_jax.training.checkpoint import (
     Checkpoints,
     find_checkpoint,
@@ -51,6 +52,17 @@ def test_damage_is_said_in_one_sentence(trained, tmp_path, part, damage):
     if part == "meta":
         with pytest.raises(UserError, match="is damaged"):
             read_meta(checkpoint)
+
+
+def test_a_peer_that_is_gone_is_no_damage(trained, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("UNKNOWN: Gloo AllGather failed: connection closed by peer")
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(checkpoint, "read_arrays", fail)
+    monkeypatch.setattr(checkpoint, "read_meta", lambda _: {})
+    with pytest.raises(RuntimeError, match="Gloo AllGather failed"):
+        load_variables(find_checkpoint(trained))
 
 
 def test_meta_of_another_version_is_refused(tmp_path):

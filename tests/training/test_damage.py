@@ -2,6 +2,9 @@
 
 import random
 import shutil
+import socket
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -98,6 +101,32 @@ def test_what_is_whole_stays(two, tmp_path, capsys):
     set_aside_damaged(tmp_path / "a run that has not begun")
     assert capsys.readouterr().err == ""
     assert find_checkpoint(tmp_path).name == "2"
+
+
+@pytest.mark.slow
+def test_two_processes_read_what_has_no_checksums(two, tmp_path):
+    """The first one reads alone: it neither waits for the other nor takes the wait for damage."""
+    shutil.copytree(two, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "last" / "2" / CHECKSUMS).unlink()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = """if True:
+        import sys, time
+        from pathlib import Path
+        from logo_jax.common import distributed
+        from logo_jax.training.damage import set_aside_damaged
+        distributed.start(f"127.0.0.1:{sys.argv[2]}", 2, int(sys.argv[3]))
+        start = time.monotonic()
+        set_aside_damaged(Path(sys.argv[1]))
+        print(time.monotonic() - start < 20)
+    """
+    command = [sys.executable, "-c", code, str(tmp_path / "run"), str(port)]
+    jobs = [
+        subprocess.Popen([*command, number], stdout=subprocess.PIPE, text=True) for number in "01"
+    ]
+    assert [job.communicate(timeout=120)[0] for job in jobs] == ["True\n", "True\n"]
+    assert find_checkpoint(tmp_path / "run").name == "2"
 
 
 def test_the_same_step_may_be_damaged_twice(two, tmp_path):
