@@ -19,10 +19,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto.tf_example_pb2 import Example
 
 from logo_jax.common import files
 from logo_jax.common.errors import UserError
-from logo_jax.data import outcome, pool, shards
+from logo_jax.data import frame_index, outcome, pool, shards
 from logo_jax.data.entries import (
     ClipEntry,
     check_classes,
@@ -220,7 +221,10 @@ class ClipBuilder(TfdsForm):
         if not stored:
             raise UserError(f"None of the clips of {self._origin} can be used.")
         self._check_classes([clip.entry for clip in stored])  # again, without those left out
-        self.adopt([shard for shard in found if shard.num_stored])
+        finished = [shard for shard in found if shard.num_stored]
+        index = frame_index.locate([(shard.path, shard.num_stored) for shard in finished])
+        self.adopt(finished)
+        np.save(self.folder / frame_index.INDEX, index)
         outcome.write_table(self.folder, stored)
         outcome.write_record(self, self._entries_digest, problems, remarks)
         print(outcome.summary(self, stored, problems), file=sys.stderr, flush=True)
@@ -274,7 +278,7 @@ class ClipBuilder(TfdsForm):
         plan = [self._entries_digest, self.options, self.source.as_posix(), self.classes]
 
         def serialize(entry: ClipEntry, frames: list[bytes]) -> bytes:
-            return self.info.features.serialize_example(
+            record = self.info.features.serialize_example(
                 {
                     "frames": frames,
                     "num_frames": len(frames),
@@ -282,6 +286,8 @@ class ClipBuilder(TfdsForm):
                     "label": entry.label,
                 }
             )
+            # TFDS leaves the order of the fields to chance; now the same clips give the same bytes.
+            return Example.FromString(record).SerializeToString(deterministic=True)
 
         return shards.fill(
             self._stage,

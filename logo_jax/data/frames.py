@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import simplejpeg
+from jaxtyping import Int
 
 from logo_jax.common.errors import UserError
 from logo_jax.data.decode import ImageFile, decode_image, read_image_file, resize
@@ -168,29 +169,19 @@ class ClipFiles:
         """Number of clips."""
         return len(self.clip_ids)
 
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        """Return one clip; a frame is read when it is taken from `frames`. The label is -1."""
-        paths = self._paths[row]
-        return {
-            "frames": _LazyFrames(paths),
-            "num_frames": len(paths),
-            "clip_id": self.clip_ids[row],
-            "label": -1,
-        }
+    def read(self, row: int, indices: Int[np.ndarray, " n"]) -> list[bytes]:
+        """Read frames of one clip, encoded.
 
-
-class _LazyFrames(Sequence[bytes]):
-    def __init__(self, paths: Sequence[Path]):
-        self._paths = paths
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, index):
-        try:
-            return ImageFile(self._paths[index])
-        except OSError as error:
-            raise UserError(f"{self._paths[index]}: {error.strerror or error}") from error
+        Raises:
+            UserError: a file cannot be read; the message names it.
+        """
+        frames: list[bytes] = []
+        for path in (self._paths[row][index] for index in indices):
+            try:
+                frames.append(ImageFile(path))
+            except OSError as error:
+                raise UserError(f"{path}: {error.strerror or error}") from error
+        return frames
 
 
 def _numbers(path: str | Path) -> list[int]:

@@ -1,20 +1,21 @@
 """Prepared sets: what a data set is once its builder has run."""
 
-import contextlib
 import copy
 import functools
 import hashlib
 import importlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from logo_jax.common.errors import UserError, pick, suggest
 from logo_jax.data.changes import check_source
 from logo_jax.data.entries import check_classes
+from logo_jax.data.frame_index import INDEX, FrameIndex, damage_named
 from logo_jax.data.table import ClipTable
 
 # Name of a data set -> module and class of its builder. Paths, since a builder is only needed, and
@@ -138,8 +139,8 @@ def _differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
 class PreparedSet(ClipTable):
     """A prepared set: a table of clips in memory, their encoded frames on disk.
 
-    `prepared[row]` reads one clip. Only its folder is pickled, so that worker processes open the
-    files themselves.
+    `prepared[row]` reads one whole clip, `prepared.read(row, indices)` some of its frames, which is
+    faster. Open files are not pickled: worker processes open them themselves.
 
     Attributes, beside those of `ClipTable`:
         folder: where it lies.
@@ -157,7 +158,7 @@ class PreparedSet(ClipTable):
             UserError: the folder holds no prepared set, or a damaged one.
         """
         self.folder = Path(folder)
-        with _damage_named(self.folder / RECORD):
+        with damage_named(self.folder / RECORD):
             record = json.loads((self.folder / RECORD).read_text("utf-8"))
             self.name: str = record["name"]
             self.config: str = record["config"]
@@ -167,7 +168,7 @@ class PreparedSet(ClipTable):
             self.remarks: list[str] = record["remarks"]
             self.source: str = record["source"]
             self.entries_digest: str = record["entries"]
-        with _damage_named(self.folder / TABLE):
+        with damage_named(self.folder / TABLE):
             table = (self.folder / TABLE).read_bytes()
             digest = hashlib.sha256(table)  # the table has a hash of the frames of each clip
             digest.update(json.dumps(self.classes).encode())
@@ -205,7 +206,7 @@ class PreparedSet(ClipTable):
         row = range(len(self))[row]
         clip_id = self.clip_ids[row]
         parse, records, files, ends = self._records
-        with _damage_named(files[np.searchsorted(ends, row, side="right")]):
+        with damage_named(files[np.searchsorted(ends, row, side="right")]):
             example = parse(records[row]).features.feature
             if example["clip_id"].bytes_list.value[0].decode() != clip_id:
                 raise ValueError(f"it does not hold the clip {clip_id} that {TABLE} says")
@@ -218,9 +219,30 @@ class PreparedSet(ClipTable):
             "label": int(self.labels[row]),
         }
 
+    def read(self, row: int, indices: Int[np.ndarray, " n"]) -> list[bytes]:
+        """Read chosen frames of a clip, encoded.
+
+        Raises:
+            UserError: a file of the set is missing or damaged.
+        """
+        if self._index is None:
+            frames = self[row]["frames"]
+            return [frames[index] for index in indices.tolist()]
+        return self._index.read(row, indices)
+
     def __getstate__(self) -> dict[str, Any]:
         """Pickle everything but the open files and what can be computed again."""
-        return {n: v for n, v in vars(self).items() if n not in ("_records", "soft_labels")}
+        computed = ("_records", "_index", "soft_labels")
+        return {name: value for name, value in vars(self).items() if name not in computed}
+
+    @functools.cached_property
+    def _index(self) -> FrameIndex | None:
+        """Where each frame lies; None in a set that was prepared before there were indices."""
+        path = self.folder / INDEX
+        if not path.exists():
+            return None
+        shards = f"{self.name}-{SPLIT}.array_record-{{index:05d}}-of-{{count:05d}}"
+        return FrameIndex(path, self.num_frames, shards)
 
     @functools.cached_property
     def _records(self) -> tuple[Any, Any, list[Path], np.ndarray]:
@@ -228,14 +250,14 @@ class PreparedSet(ClipTable):
         import tensorflow_datasets as tfds  # costs seconds; needed only to read frames
         from tensorflow_datasets.proto import tf_example_pb2
 
-        with _damage_named(self.folder / "features.json"):
+        with damage_named(self.folder / "features.json"):
             tfds.features.FeatureConnector.from_config(str(self.folder))
-        with _damage_named(self.folder / "dataset_info.json"):
+        with damage_named(self.folder / "dataset_info.json"):
             builder = tfds.builder_from_directory(self.folder)
             split = builder.info.splits[SPLIT]
             files = [Path(path) for path in split.filepaths]
             records = builder.as_data_source(SPLIT).data_source  # before TFDS decodes them
-        with _damage_named(self.folder / TABLE):
+        with damage_named(self.folder / TABLE):
             if split.num_examples != len(self):
                 raise ValueError(f"it has {len(self):,} clips of {split.num_examples:,}")
         ends = np.cumsum(split.shard_lengths)
@@ -245,17 +267,3 @@ class PreparedSet(ClipTable):
     def mend(self) -> str:
         """What to do about a frame that cannot be decoded."""
         return f"Delete {self.folder} and prepare the set again."
-
-
-@contextlib.contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    """Whatever goes wrong in the block is a damage of the file `path`."""
-    try:
-        yield
-    except Exception as error:  # TFDS, ArrayRecord and their parsers raise errors of any kind
-        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        reason = getattr(error, "strerror", "") or reason.partition("\n")[0]
-        raise UserError(
-            f"{path} cannot be read ({reason}): this is no prepared set, or a damaged one; delete "
-            "its folder and prepare again."
-        ) from error

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -23,6 +23,7 @@ FRAME_ORDERS = ("natural", "shuffled", "reversed", "frozen", "thinned", "single"
 class ClipSource(Protocol):
     """What batches are made of: a PreparedSet, or the ClipFiles of a prediction."""
 
+    clip_ids: list[str]
     labels: Int[np.ndarray, " N"]
     num_frames: Int[np.ndarray, " N"]
 
@@ -30,8 +31,8 @@ class ClipSource(Protocol):
     def mend(self) -> str:
         """What to do about a frame that cannot be decoded."""
 
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        """Return `frames` (encoded) and `clip_id` of one clip."""
+    def read(self, row: int, indices: Int[np.ndarray, " n"]) -> list[bytes]:
+        """Read frames of one clip, encoded."""
 
 
 # A clip's row, and the indices [T] of frames to show or the weights [T, n] with which to mix them.
@@ -121,32 +122,34 @@ class Reader:
                 del frames[index]
         if not frames:
             return
-        clip = self.source[row]
-        for index, out in frames.items():
+        encoded = self.source.read(row, np.array(list(frames)))
+        for (index, out), data in zip(frames.items(), encoded, strict=True):
             try:
-                decode_into(clip["frames"][index], out)
+                decode_into(data, out)
             except UserError as error:
                 raise UserError(
-                    f"Frame {index} of clip {clip['clip_id']} cannot be decoded: {error}. "
-                    f"{self.source.mend}"
+                    f"Frame {index} of clip {self.source.clip_ids[row]} cannot be decoded: "
+                    f"{error}. {self.source.mend}"
                 ) from error
         if self.cache is not None and not self.cache.full:
             if self.whole_clips:
-                frames |= self._others(row, clip, set(indices.tolist()))
+                frames |= self._others(row, indices)
             self.cache.write(row, frames)
 
-    def _others(self, row: int, clip: dict[str, Any], wanted: set[int]) -> dict[int, np.ndarray]:
+    def _others(self, row: int, wanted: Int[np.ndarray, " n"]) -> dict[int, np.ndarray]:
         """The frames of a clip that are not wanted now, and not in the cache."""
         assert self.cache is not None
+        absent = np.setdiff1d(self.cache.absent(row), wanted)
+        if not len(absent):
+            return {}
         others = {}
-        for index in self.cache.absent(row).tolist():
-            if index not in wanted:
-                out = np.empty((self.frame_size, self.frame_size, 3), np.uint8)
-                try:
-                    decode_into(clip["frames"][index], out)
-                except UserError:
-                    continue  # an error when it is wanted, as without a cache
-                others[index] = out
+        for index, data in zip(absent.tolist(), self.source.read(row, absent), strict=True):
+            out = np.empty((self.frame_size, self.frame_size, 3), np.uint8)
+            try:
+                decode_into(data, out)
+            except UserError:
+                continue  # an error when it is wanted, as without a cache
+            others[index] = out
         return others
 
 
