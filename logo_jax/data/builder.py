@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.proto.tf_example_pb2 import Example
+from tensorflow_datasets.proto import tf_example_pb2
 
 from logo_jax.common import files
 from logo_jax.common.errors import UserError
@@ -287,7 +287,7 @@ class ClipBuilder(TfdsForm):
                 }
             )
             # TFDS leaves the order of the fields to chance; now the same clips give the same bytes.
-            return Example.FromString(record).SerializeToString(deterministic=True)
+            return tf_example_pb2.Example.FromString(record).SerializeToString(deterministic=True)
 
         return shards.fill(
             self._stage,
