@@ -4,11 +4,12 @@ A record of ArrayRecord holds all frames of a clip. The library reads, checks an
 some 700 kB, which takes a fifth of the time that decoding 16 of its frames takes. The shards are
 written uncompressed, so the bytes of a frame stand in them as they are, but for the 24 bytes that
 begin each block of 64 KiB (github.com/google/riegeli, doc/riegeli_records_file_format.md). The
-index, `frames.npy`, has a row for each frame, clip by clip; a sum over its bytes shows damage.
+index, `frames.npy`, has a row for each frame, clip by clip; a checksum shows damage.
 """
 
 import contextlib
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -23,7 +24,7 @@ INDEX = "frames.npy"
 _BLOCK, _HEADER = 2**16, 24
 # Between two records lie less than these bytes of headers and padding.
 _BETWEEN = 2**17
-_ENTRY = np.dtype([("shard", "<u4"), ("size", "<u4"), ("start", "<u8"), ("sum", "<u8")])
+_ENTRY = np.dtype([("shard", "<u4"), ("size", "<u4"), ("start", "<u8"), ("crc", "<u4")])
 
 
 class FrameIndex:
@@ -63,8 +64,8 @@ class FrameIndex:
                 self._files[shard] = open(self._path(shard), "rb", buffering=0)
             file = self._files[shard].fileno()
             frames = [_read(file, start, size) for _, size, start, _ in places]
-            for frame, (_, _, start, total) in zip(frames, places, strict=True):
-                if _sum(frame) != total:
+            for frame, (_, _, start, crc) in zip(frames, places, strict=True):
+                if zlib.crc32(frame) != crc:
                     raise ValueError(f"the frame at byte {start:,} is not the one that was stored")
         return frames
 
@@ -104,7 +105,9 @@ def locate(shards: Sequence[tuple[Path, int]]) -> Shaped[np.ndarray, " F"]:
                 example = tf_example_pb2.Example.FromString(record).features.feature
                 for frame in example["frames"].bytes_list.value:
                     within = record.index(frame, within)
-                    rows.append((number, len(frame), _in_file(position + within), _sum(frame)))
+                    rows.append(
+                        (number, len(frame), _in_file(position + within), zlib.crc32(frame))
+                    )
                     within += len(frame)
                 position += len(record)
         reader.close()
@@ -141,10 +144,3 @@ def _read(file: int, start: int, size: int) -> bytes:
     data = os.pread(file, size + blocks * _HEADER, start)
     rest = range(first, len(data), _BLOCK)
     return b"".join([data[:first], *(data[at + _HEADER : at + _BLOCK] for at in rest)])
-
-
-def _sum(frame: bytes) -> int:
-    """Sum of 8-byte words: a few microseconds, a third of what a CRC takes."""
-    words = np.frombuffer(frame, "<u8", len(frame) // 8)
-    rest = int.from_bytes(frame[len(words) * 8 :], "little")
-    return (int(words.sum(dtype=np.uint64)) + rest) % 2**64
