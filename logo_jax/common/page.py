@@ -45,7 +45,8 @@ summary{cursor:pointer}
 figure{margin:.6rem 0}figcaption{font-size:.85rem}
 .strip{display:flex;gap:2px;overflow-x:auto}.strip img{width:4.5rem;flex:none}
 @media print{.wide,.strip,pre{overflow:visible}.strip{flex-wrap:wrap}table{font-size:.6rem}
-.many{font-size:.5rem}.many td.text{min-width:4rem}
+.many{font-size:.47rem}.many th,.many td,.many td.text{padding:.1rem .15rem;white-space:normal}
+.many td.left,.many td.text{min-width:3.5rem}
 th,td{padding:.1rem .25rem}td img{width:2.2rem}tr,figure,picture{break-inside:avoid}
 pre{white-space:pre-wrap;columns:2;font-size:.6rem}
 details::details-content{content-visibility:visible;display:block}}

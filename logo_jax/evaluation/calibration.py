@@ -27,16 +27,21 @@ class Reliability:
 
 
 def reliability(
-    probabilities: Float[np.ndarray, "N C"], labels: Int[np.ndarray, " N"], bins: int = BINS
+    probabilities: Float[np.ndarray, "N C"],
+    labels: Int[np.ndarray, " N"],
+    bins: int = BINS,
+    predicted: Int[np.ndarray, " N"] | None = None,
 ) -> Reliability:
     """Sort the clips by confidence and cut them into bins of equal size (they differ by one clip
     at most; there are fewer bins than `bins` where there are fewer clips).
 
     Clips of the same confidence share their accuracy, so that the order of the clips in a file
-    does not matter where such a group lies across two bins.
+    does not matter where such a group lies across two bins. `predicted` decides between classes
+    of the same probability, as rounded files have them; else the first of them is predicted.
     """
     confidence = probabilities.max(axis=1)
-    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    found = probabilities.argmax(axis=1) if predicted is None else predicted
+    right = (found == labels).astype(np.float64)
     values, group = np.unique(confidence, return_inverse=True)
     accuracy = np.bincount(group, right, len(values)) / np.bincount(group)
     order = np.argsort(group, kind="stable")
@@ -49,13 +54,16 @@ def reliability(
 
 
 def expected_calibration_error(
-    probabilities: Float[np.ndarray, "N C"], labels: Int[np.ndarray, " N"], bins: int = BINS
+    probabilities: Float[np.ndarray, "N C"],
+    labels: Int[np.ndarray, " N"],
+    bins: int = BINS,
+    predicted: Int[np.ndarray, " N"] | None = None,
 ) -> float:
     """Mean over clips of |accuracy - confidence| of their bin (Naeini et al. 2015, equal mass).
 
     It is biased upwards on small sets: even a calibrated model's bins scatter around the diagonal.
     """
-    bin_means = reliability(probabilities, labels, bins)
+    bin_means = reliability(probabilities, labels, bins, predicted)
     gaps = np.abs(bin_means.accuracy - bin_means.confidence)
     return float(np.average(gaps, weights=bin_means.clips))
 
@@ -129,12 +137,14 @@ def scaled(probabilities: Float[np.ndarray, "N C"], temperature: float) -> Float
 
 
 def measures(
-    probabilities: Float[np.ndarray, "N C"], labels: Int[np.ndarray, " N"]
+    probabilities: Float[np.ndarray, "N C"],
+    labels: Int[np.ndarray, " N"],
+    predicted: Int[np.ndarray, " N"] | None = None,
 ) -> dict[str, Any]:
     """Calibration error, likelihood, Brier score and the bins of the diagram, ready for JSON."""
-    bins = reliability(probabilities, labels)
+    bins = reliability(probabilities, labels, predicted=predicted)
     return {
-        "ece": expected_calibration_error(probabilities, labels),
+        "ece": expected_calibration_error(probabilities, labels, predicted=predicted),
         "nll": negative_log_likelihood(probabilities, labels),
         "brier": brier_score(probabilities, labels),
         "bins": {

@@ -66,7 +66,9 @@ def summarize(predictions: Predictions, seed: int, draws: int = statistics.DRAWS
             }
             for name, confusion in zip(predictions.fold_names, confusions, strict=True)
         ],
-        "calibration": calibration.measures(predictions.probabilities, predictions.labels),
+        "calibration": calibration.measures(
+            predictions.probabilities, predictions.labels, predictions.predicted
+        ),
         "bootstrap": {
             "draws": draws,
             "seed": seed,
@@ -113,7 +115,10 @@ def with_temperature(test: Predictions, validation: Sequence[Predictions]) -> di
             )
         temperatures.append(calibration.fit_temperature(part.probabilities, part.labels))
         scaled[rows] = calibration.scaled(test.probabilities[rows], temperatures[-1])
-    return {"temperatures": temperatures, **calibration.measures(scaled, test.labels)}
+    return {
+        "temperatures": temperatures,
+        **calibration.measures(scaled, test.labels, test.predicted),
+    }
 
 
 def compare(

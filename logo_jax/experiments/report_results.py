@@ -4,6 +4,7 @@ import functools
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -290,10 +291,10 @@ def significance_section(sheet: Page, models: Sequence[Model]) -> None:
         if alike and len(of_seeds[0]) > 1:
             sets = [[model.predictions for model in members] for members in groups.values()]
             pairs = seeds.compare_seeds(sets, seed=0)
-            sheet.add(sheet.table(tables.methods_table(pairs, list(groups), of_seeds[0])))
+            table = tables.methods_table(pairs, list(groups), of_seeds[0])
         elif len(models) * (len(models) - 1) // 2 <= MOST_PAIRS:
             pairs = summary.compare([model.predictions for model in models], seed=0)
-            sheet.add(sheet.table(tables.models_table(pairs, [model.name for model in models])))
+            table = tables.models_table(pairs, [model.name for model in models])
         else:
             raise UserError(
                 f"{len(models)} models without common seeds make too many pairs; give the same "
@@ -305,4 +306,5 @@ def significance_section(sheet: Page, models: Sequence[Model]) -> None:
     if not alike or len(of_seeds[0]) < statistics.LEAST_SEEDS:
         least = statistics.LEAST_SEEDS
         words = f"This is about trained models; a claim about a method needs {least} seeds or more."
-        sheet.add(page.paragraph(words))
+        table = replace(table, caption=f"{table.caption} {words}")  # in its files, too
+    sheet.add(sheet.table(table))

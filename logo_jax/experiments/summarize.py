@@ -81,8 +81,8 @@ def check_folds(runs: Sequence[Run]) -> None:
         if run.fold in by_fold:
             what = f"fold {run.fold}" if run.fold else "the set's own split, and have no folds"
             raise UserError(
-                f"{by_fold[run.fold].folder} and {run.folder} are both of {what}: give one of them. "
-                "--mode=compare sets models that differ in config or seed side by side."
+                f"{by_fold[run.fold].folder} and {run.folder} are both of {what}: give one of the "
+                "two. --mode=compare sets models that differ in config or seed side by side."
             )
         by_fold[run.fold] = run
         if changed := different_fields(first, run, ignored=("data.fold",)):
@@ -119,7 +119,7 @@ def summarize_runs(runs: Sequence[Run], predictions: Predictions) -> dict[str, A
             scaled[rows] = calibration.scaled(predictions.probabilities[rows], temperature)
         numbers["temperature"] = {
             "temperatures": temperatures,
-            **calibration.measures(scaled, predictions.labels),
+            **calibration.measures(scaled, predictions.labels, predictions.predicted),
         }
     if first["data"]["name"] in WITH_SCENES:
         numbers["scenes"] = scene_numbers(by_scene(predictions))

@@ -13,6 +13,7 @@ from logo_jax.evaluation.calibration import (
     calibrate,
     expected_calibration_error,
     fit_temperature,
+    measures,
     negative_log_likelihood,
     reliability,
     scaled,
@@ -74,6 +75,15 @@ def test_scores_by_hand():
     )
     assert brier_score(probabilities[1:], np.array([0])) == 2
     assert str(negative_log_likelihood(probabilities[1:], np.array([1]))) == "0.0"  # not -0.0
+
+
+def test_the_predicted_class_decides_between_equal_probabilities():
+    probabilities = np.array([[0.4, 0.4, 0.2], [0.1, 0.45, 0.45]])
+    labels = np.array([1, 2])
+    wrong = measures(probabilities, labels)
+    assert wrong["bins"]["accuracy"] == [0, 0] and wrong["ece"] == pytest.approx(0.425)
+    right = measures(probabilities, labels, predicted=labels)
+    assert right["bins"]["accuracy"] == [1, 1] and right["ece"] == pytest.approx(0.575)
 
 
 def test_uneven_bins():

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+from logo_jax.common.page import write_page
 from logo_jax.evaluation.published import CLASSES
 from logo_jax.evaluation.published_table import OurRow, published_table
+from tests.common.chromium import open_page
 
 OURS = OurRow(
     "ours", "DS", "best_on_test", "pooled", 5, 10.28,
@@ -66,6 +68,16 @@ def test_nothing_published_stands_beside_other_clips_than_the_test_set():
     assert found["ours"]["comparable"] == "this run" and not bold(found["LOGO-Former"])
     found = rows("dfew", OURS, replace(OURS, method="val", apart="judged on val"))
     assert found["val"]["comparable"] == "this run; no: judged on val"
+
+
+def test_the_widest_table_fits_on_paper(tmp_path):
+    mean = replace(OURS, method="a_long_name_of_a_run, mean of folds", aggregation="fold_mean")
+    write_page(tmp_path / "page.html", "t", [published_table("dfew", [OURS, mean]).html()])
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("@media print{") == 2
+    (tmp_path / "page.html").write_text(text.replace("@media print{", "@media all{"))
+    opened = open_page(tmp_path / "page.html", tmp_path / "browser", width=718)  # A4, as printed
+    assert not opened.wider and opened.errors == []
 
 
 def test_table_2_has_the_cost():

@@ -180,6 +180,12 @@ def test_several_runs_seeds_and_folds(trained, tmp_path):
                          (predictions(paths[0]), predictions(path)))  # fmt: skip
         assert row[3] == f"{100 * (before - after):+.2f}"
 
+    claim = "a claim about a method needs 3 seeds or more"
+    assert claim not in opened.text
+    for given in (paths[:2], paths[:4]):  # one seed, two seeds
+        text = write_report(given, tmp_path / "few").read_text()
+        assert claim in text and claim in (tmp_path / "few" / "tables" / "tests.tex").read_text()
+
     folds = [copy_of(trained, tmp_path / "cv" / f"fold{k}", fold=k) for k in (1, 2)]
     for given in ([tmp_path / "cv"], folds):  # a folder of folds, or the folds by themselves
         (model,) = read_models(given)
