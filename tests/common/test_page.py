@@ -73,3 +73,12 @@ def test_a_cell_holds_an_image_and_folded_parts_stay_parts():
     assert [tag for tag, _ in cells.tags].count("img") == 1
     assert "b" not in {tag for tag, _ in cells.tags}
     assert {"details", "summary", "table"} <= {tag for tag, _ in cells.tags}
+
+
+def test_wide_tables_are_small_and_titles_break_after_underscores():
+    head = [f"long_name_{number}" for number in range(11)]
+    text = page.table("c", head, [[page.Marked("x", "gray left"), *"0123456789"]])
+    assert '<table class="many">' in text and '<td class="gray left">x</td>' in text
+    assert text.count('<th class="left">') == 1 and "long_<wbr>name_<wbr>0</th>" in text
+    assert read(text).text.startswith("c" + "".join(head))
+    assert "many" not in page.table("c", head[:10], [])
