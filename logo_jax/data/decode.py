@@ -144,8 +144,9 @@ def _decode_jpeg_into(data: bytes, out: UInt8[np.ndarray, "size size 3"]) -> Non
             return
         # The smallest of 1, 1/2, 3/8, 1/4, 1/8 that leaves no side below `size`. Other fractions,
         # such as 5/8, cost more than decoding the whole image and averaging areas.
-        scale = {"min_height": size, "min_width": size, "min_factor": 2}
+        scale = {}
         if min(height, width) > size:
+            scale = {"min_height": size, "min_width": size, "min_factor": 2}
             height, width, _, _ = simplejpeg.decode_jpeg_header(data, **scale)
         if height == width == size:
             simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=out, **scale)

@@ -97,7 +97,9 @@ class Reader:
         return {"frames": frames, "label": label, "row": row, "mask": mask}
 
     def _fill(self, row: int, chosen: np.ndarray, out: UInt8[np.ndarray, "T S S 3"]) -> None:
-        if chosen.ndim == 1:
+        if chosen.ndim == 1 and (chosen[1:] > chosen[:-1]).all():  # in order, and none twice
+            self._decode(row, chosen, list(out))
+        elif chosen.ndim == 1:
             wanted, first, inverse = np.unique(chosen, return_index=True, return_inverse=True)
             self._decode(row, wanted, [out[place] for place in first])
             for place, original in enumerate(first[inverse]):
