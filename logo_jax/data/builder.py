@@ -221,12 +221,14 @@ class ClipBuilder(TfdsForm):
         if not stored:
             raise UserError(f"None of the clips of {self._origin} can be used.")
         self._check_classes([clip.entry for clip in stored])  # again, without those left out
+        leaks = outcome.leaks(stored)
+        sys.stderr.writelines(f"{leak}\n" for leak in leaks)
         finished = [shard for shard in found if shard.num_stored]
         index = frame_index.locate([(shard.path, shard.num_stored) for shard in finished])
         self.adopt(finished)
         np.save(self.folder / frame_index.INDEX, index)
         outcome.write_table(self.folder, stored)
-        outcome.write_record(self, self._entries_digest, problems, remarks)
+        outcome.write_record(self, self._entries_digest, problems, [*remarks, *leaks])
         print(outcome.summary(self, stored, problems), file=sys.stderr, flush=True)
 
     # The parts of a preparation.

@@ -38,6 +38,27 @@ def sort_out(
     return stored, problems
 
 
+def leaks(stored: Sequence[Stored]) -> list[str]:
+    """Say, for each split or fold, which clips are in several parts under different names.
+
+    Such clips have the same frames, byte for byte: a copy, or a link to the same folder.
+    """
+    found = []
+    for column in stored[0].entry.partitions:
+        names: dict[tuple[str, int], dict[str, str]] = {}
+        for clip in stored:
+            if part := clip.entry.partitions[column]:
+                names.setdefault((clip.digest, clip.num_bytes), {})[part] = clip.entry.clip_id
+        shared = [parts for parts in names.values() if len(parts) > 1]
+        if shared:
+            first = " and ".join(f"{part} ({name})" for part, name in shared[0].items())
+            found.append(
+                f"Warning: clips with the same frames in several parts of {column}: {len(shared):,}"
+                f", the first is {first}. Results on them are not to be trusted."
+            )
+    return found
+
+
 def report_problems(builder: Any, problems: Sequence[str]) -> None:
     """Write all problems to `problems.txt` beside the set, and print the first.
 

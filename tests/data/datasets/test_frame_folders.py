@@ -313,6 +313,19 @@ def test_links_that_lead_back(tree):
     assert "train/calm/back" in load(tree).clip_ids
 
 
+def test_one_clip_in_train_and_test_under_two_names_is_a_warning(listed, capsys):
+    warning = (
+        "Warning: clips with the same frames in several parts of split: 1, the first is "
+        "train (all/clip 1) and test (all/alias). Results on them are not to be trusted."
+    )
+    assert not any("Warning" in remark for remark in load(listed).remarks)
+    (listed / "all" / "alias").symlink_to("clip 1")
+    (listed / "test.txt").write_text("all/clip 2 5 1\nall/alias 4 1\n")
+    capsys.readouterr()
+    assert load(listed, set_name="aliased").remarks[-1] == warning
+    assert warning in capsys.readouterr().err
+
+
 def test_other_pixels_in_as_many_bytes_are_another_set(tmp_path):
     """BMP does not compress: all frames of one size have as many bytes."""
     found = []
