@@ -56,8 +56,7 @@ class Slots:
             self._maps[start] = mmap.mmap(self._file, size, offset=start)
             self._end += size
         memory = self._maps[start]
-        frames = np.frombuffer(memory, np.uint8, math.prod(shape), _HEADER)
-        frames = frames.reshape(shape).view(SharedFrames)
+        frames = np.ndarray.__new__(SharedFrames, shape, np.uint8, memory, _HEADER)
         frames.place = self._number, start
         memory[0] = 1
         try:
