@@ -2,7 +2,8 @@
 
 A prepared set is a TFDS data set of one split, `clips`, which holds every clip once, as ArrayRecord
 shards; beside the shards lie `clips.csv`, the table of the clips in stored order with the folds
-they belong to, and `prepared.json`, what the set was made from. TensorFlow is not needed.
+they belong to, `frames.npy`, where each frame lies in the shards, and `prepared.json`, what the set
+was made from. TensorFlow is not needed.
 """
 
 import abc
