@@ -26,8 +26,9 @@ $(VENV)/installed: requirements.lock
 quickstart: venv
 	$(RUN) launch.py --config=configs/quickstart.py
 
+# One OpenMP thread for each of the two processes: more of them wait for each other.
 test: venv
-	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: venv
 	$(RUN) -m pytest -n 2 --dist loadfile
