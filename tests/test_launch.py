@@ -205,7 +205,9 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path, tiny_dfew, argument, me
     ("argument", "message"),
     [
         ("dfew.py:6", '"6" is no fold: the argument of the config is 1 to 5'),
-        ("dfew.py", "is no file: give the file with the weights"),
+        pytest.param(
+            "dfew.py", "is no file: give the file with the weights", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_config_that_cannot_run_says_why(tmp_path, argument, message):
