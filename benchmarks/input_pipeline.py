@@ -180,7 +180,8 @@ def rates_by_workers(
     for _ in track(range(repeats), repeats, "with workers", "repeats"):
         for count in counts:
             steps = clips // BATCH_SIZE
-            warm = max(1, 3 * count)  # until what was read ahead while they started is used up
+            # Until what was read ahead is used up, and all shared memory has been written to once.
+            warm = max(1, 8 * count)
             batches = train_batches(
                 work.prepared,
                 work.rows,
@@ -239,7 +240,7 @@ def main() -> None:
             rates |= rates_with_cache(work, clips, max(1, repeats // 2), folder)
         parent_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         counts = [int(count) for count in arguments.workers.split(",")]
-        by_workers = rates_by_workers(work, 4 * clips, counts, max(1, repeats // 2))
+        by_workers = rates_by_workers(work, 8 * clips, counts, max(1, repeats // 2))
     worker_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
     def ratio(one: str, other: str) -> float:
