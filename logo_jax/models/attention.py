@@ -37,7 +37,7 @@ def full_attention(
         mask: True where a query may attend to a key; None allows all. Each query needs one key.
         observe: called with the weights `[*batch heads n m]`, whose rows sum to 1. Only the plain
             form has them, and is then taken whatever `impl` says.
-        impl: "xla", the plain form; "chunked", which holds the weights of `CHUNK` queries at a time
+        impl: "xla", the plain form; "chunked", which holds the weights of at most `CHUNK` queries
             and computes them anew for the gradient; "cudnn", a fused kernel for bfloat16 on GPU.
 
     Returns:
@@ -88,11 +88,13 @@ def _chunked_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Arra
     if n <= CHUNK:
         return _plain_attention(q, k, v, mask)
     q, k, v = (jnp.swapaxes(x, -3, -2) for x in (q, k, v))
+    count = math.ceil(n / CHUNK)
+    size = math.ceil(n / count)  # equal chunks, so that little is added to the last one
 
-    def in_chunks(x: Array) -> Array:  # [..., n, last] -> [chunks, ..., CHUNK, last]
-        ends = [(0, 0)] * (x.ndim - 2) + [(0, -n % CHUNK), (0, 0)]
+    def in_chunks(x: Array) -> Array:  # [..., n, last] -> [count, ..., size, last]
+        ends = [(0, 0)] * (x.ndim - 2) + [(0, count * size - n), (0, 0)]
         x = jnp.pad(x, ends, constant_values=x.dtype == bool)  # a query needs a key
-        return jnp.moveaxis(x.reshape(*x.shape[:-2], -1, CHUNK, x.shape[-1]), -3, 0)
+        return jnp.moveaxis(x.reshape(*x.shape[:-2], count, size, x.shape[-1]), -3, 0)
 
     chunks = [in_chunks(q)]
     if mask is not None:
@@ -102,7 +104,7 @@ def _chunked_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Arra
     def attend(chunk: list[Array]) -> Array:
         return _attend(chunk[0], k, v, chunk[1] if len(chunk) > 1 else None)
 
-    mixed = jnp.moveaxis(jax.lax.map(attend, chunks), 0, -3)  # [..., heads, chunks, CHUNK, d]
+    mixed = jnp.moveaxis(jax.lax.map(attend, chunks), 0, -3)  # [..., heads, count, size, d]
     mixed = mixed.reshape(*mixed.shape[:-3], -1, mixed.shape[-1])[..., :n, :]
     return jnp.swapaxes(mixed, -3, -2)
 
@@ -129,7 +131,7 @@ def _cudnn_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
     return mixed.reshape(q.shape)
 
 
-CHUNK = 128  # queries
+CHUNK = 128  # queries at most
 IMPLEMENTATIONS = {
     "xla": _plain_attention,
     "chunked": _chunked_attention,

@@ -19,13 +19,28 @@ from jaxtyping import Array, Bool, Float
 
 from logo_jax.models import attention
 from logo_jax.models.attention import Window
+from logo_jax.models.norms import layer_norm
 
 FLOAT32 = jnp.dtype(jnp.float32)
 Tokens = tuple[Float[Array, "B T H W D"], Float[Array, "B K D"]]
 
 # The usual start of vision transformers.
 Linear = partial(nn.Dense, kernel_init=nn.initializers.xavier_uniform())
-LayerNorm = partial(nn.LayerNorm, epsilon=1e-5)
+
+
+class LayerNorm(nn.Module):
+    """Layer norm over the last axis, as flax's; its statistics are float32 at least."""
+
+    dtype: jnp.dtype | None = None  # of the result; that of the statistics by default
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*shape D"]) -> Float[Array, "*shape D"]:
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:], FLOAT32)
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], FLOAT32)
+        dtype = jnp.result_type(x, FLOAT32)
+        x, scale, bias = (y.astype(dtype) for y in (x, scale, bias))
+        return layer_norm(x, scale, bias, self.epsilon).astype(self.dtype or dtype)
 
 
 @dataclass(frozen=True)
