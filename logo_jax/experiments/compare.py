@@ -6,7 +6,6 @@ Each name is a run, a cross-validation, or a folder with several of them, such a
 whose configs differ in seed and fold alone are of one method.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from logo_jax.experiments.evaluate import selection_sentence
 from logo_jax.experiments.runs import FOLD, Run, find_all
 from logo_jax.experiments.summarize import check_folds
 
-SEED_AT_END = re.compile(r"[-_/]?seed[=_-]?\d+$")
 LONGEST_FOLDER = 100
 
 
@@ -128,12 +126,13 @@ def _model(runs: list[Run]) -> Model:
     folder = runs[0].folder
     if FOLD.fullmatch(folder.name):
         folder = folder.parent
-    return Model(folder.name, runs, read_predictions(files, tuple(runs[0].results["classes"])))
+    predictions = read_predictions(files, tuple(runs[0].results["classes"]))
+    return Model(found_runs.name_of(folder), runs, predictions)
 
 
 def _method_name(models: Sequence[Model]) -> str:
     name = models[0].name
-    return SEED_AT_END.sub("", name) or name if len(models) > 1 else name
+    return found_runs.without_seed(name) if len(models) > 1 else name
 
 
 def _differing_fields(firsts: Sequence[Run]) -> list[str]:

@@ -11,9 +11,8 @@ from logo_jax.common.errors import UserError
 from logo_jax.evaluation import summary
 from logo_jax.evaluation.curves import Line, read_log
 from logo_jax.evaluation.predictions import Predictions, read_predictions
-from logo_jax.experiments.runs import FOLD, Run, find_all, method
+from logo_jax.experiments.runs import FOLD, Run, find_all, method, name_of, without_seed
 
-SEED_AT_END = re.compile(r"[-_/]?seed[=_-]?\d+$")
 FOLD_AT_END = re.compile(r"[-_]?fold\d+$")
 
 
@@ -76,7 +75,7 @@ def by_method(models: Sequence[Model]) -> dict[str, list[Model]]:
     for members in groups.values():
         name = members[0].name
         if len(members) > 1:
-            name = SEED_AT_END.sub("", name) or name
+            name = without_seed(name)
         named[members[0].name if name in named else name] = sorted(members, key=lambda m: m.seed)
     return named
 
@@ -110,7 +109,7 @@ def _model(runs: list[Run]) -> Model:
     folder = runs[0].folder.absolute()
     if FOLD.fullmatch(folder.name):
         folder = folder.parent
-    name = folder.name
+    name = name_of(folder)
     if folder.parent.name == "evaluation":  # what --mode=evaluate writes
         name = f"{folder.parents[1].name}, {name}"
     if len(runs) > 1:

@@ -17,6 +17,7 @@ from logo_jax.experiments import config as configs
 
 RESULTS = "results.json"
 FOLD = re.compile(r"fold([1-9]\d*)")
+SEED_AT_END = re.compile(r"[-_/]?seed[=_-]?\d+$")
 # Free for a run that resumes, but not for what its numbers are compared or merged with.
 JUDGEMENT = ("evaluation.temporal_views", "evaluation.spatial_views")
 # Files whose path belongs to the machine: only their name is compared.
@@ -147,3 +148,15 @@ def method(run: Run) -> str:
         if name not in OF_ONE_METHOD and (name in JUDGEMENT or not configs.is_free(name))
     }
     return json.dumps([fields, run.results["selection"], run.part], sort_keys=True)
+
+
+def name_of(folder: Path) -> str:
+    """What a model is called: as its folder; one called by a seed alone, as the one above too."""
+    folder = folder.absolute()
+    alone = SEED_AT_END.fullmatch(folder.name)
+    return f"{folder.parent.name}/{folder.name}" if alone else folder.name
+
+
+def without_seed(name: str) -> str:
+    """What the models of all seeds are called."""
+    return SEED_AT_END.sub("", name) or name

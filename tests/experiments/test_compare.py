@@ -71,6 +71,15 @@ def test_every_seed_and_fold_of_two_methods(sweep, capsys):
     assert "Fewer than 3 seeds" not in said
 
 
+def test_a_method_is_called_by_the_folder_of_its_seeds(tmp_path):
+    for method, skill in (("with", 0.8), ("without", 1.6)):
+        for seed in (0, 1):
+            fields = {"optimizer.rho": skill}
+            write_run(tmp_path / method / f"seed{seed}", settings(0, seed, **fields), skill)
+    results = compare([tmp_path / "with", tmp_path / "without"], tmp_path / "out")
+    assert [method["run"] for method in results["methods"]] == ["with", "without"]
+
+
 def test_two_trained_models_need_not_have_one_seed(tmp_path, capsys):
     write_run(tmp_path / "a", settings(0, 3), 0.8)
     write_run(tmp_path / "b", settings(0, 4, **{"model.num_blocks": 2}), 1.6)
@@ -98,7 +107,8 @@ def test_the_seeds_of_one_method_are_compared_as_models(tmp_path):
     for seed in (0, 1):
         write_run(tmp_path / f"seed={seed}", settings(0, seed))
     results = compare([tmp_path], tmp_path / "out")
-    assert [m["run"] for m in results["methods"]] == ["seed=0", "seed=1"]
+    names = [f"{tmp_path.name}/seed={seed}" for seed in (0, 1)]
+    assert [m["run"] for m in results["methods"]] == names
 
 
 def test_a_run_that_is_named_twice_is_one_run(tmp_path):
