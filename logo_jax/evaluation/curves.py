@@ -128,20 +128,23 @@ def legend(axes: Axes, theme: Theme) -> None:
             text.set(color=theme.ink, parse_math=False)
 
 
-def reliability_diagram(bins: Mapping[str, Mapping[str, Sequence[float]]]) -> Draw:
-    """A drawing of accuracy over confidence per run; a calibrated one is on the diagonal.
+def reliability_diagram(bins: Mapping[str, Sequence[Mapping[str, Sequence[float]]]]) -> Draw:
+    """A drawing of accuracy over confidence; a calibrated model is on the diagonal.
 
     Args:
-        bins: per run the "confidence" and "accuracy" of its bins.
+        bins: the "confidence" and "accuracy" of the bins of each model; those of one name have one
+            colour.
     """
 
     def draw(theme: Theme) -> Figure:
         figure = Figure(figsize=(3.8, 3.8))
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color=theme.spare, ls="--", lw=1)
-        for number, (name, found) in enumerate(bins.items()):
-            colour = COLOURS[number % len(COLOURS)]
-            axes.plot(found["confidence"], found["accuracy"], "o-", ms=3, color=colour, label=name)
+        for (name, of_name), colour in zip(bins.items(), cycle(COLOURS)):
+            for number, found in enumerate(of_name):
+                label = None if number else name
+                axes.plot(found["confidence"], found["accuracy"], "o-", ms=3, color=colour,
+                          label=label)  # fmt: skip
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axes.set_xlabel("confidence (mean of the bin)")
         axes.set_ylabel("accuracy")

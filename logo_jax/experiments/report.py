@@ -28,7 +28,7 @@ from logo_jax.experiments.report_results import (
     results_section,
     significance_section,
 )
-from logo_jax.experiments.report_runs import Model, by_method, log_of, read_models
+from logo_jax.experiments.report_runs import Model, by_colour, by_method, log_of, read_models
 from logo_jax.training.objective import LOSSES
 from logo_jax.training.signals import Stopped
 
@@ -96,7 +96,7 @@ def _runs_section(sheet: Page, models: Sequence[Model]) -> None:
     sheet.add(page.heading("Training", 3))
     logs: dict[str, list[list[curves.Line]]] = {}
     silent = []
-    for model in models:
+    for name, model in ((name, model) for name, of in by_colour(models).items() for model in of):
         for run in model.runs:
             title = model.title(run)
             try:
@@ -104,8 +104,8 @@ def _runs_section(sheet: Page, models: Sequence[Model]) -> None:
             except UserError as error:
                 sheet.say(f"No curves of {title}: {error}")
                 continue
-            if log:  # a colour for each fold, or for each of several models
-                logs.setdefault(title if len(models) == 1 else model.name, []).append(log)
+            if log:  # a colour for each fold of one model
+                logs.setdefault(title if len(models) == 1 else name, []).append(log)
             else:
                 silent.append(title)
     if logs:

@@ -21,7 +21,7 @@ from logo_jax.evaluation.tables import Page, Table, percent
 from logo_jax.experiments import config as configs
 from logo_jax.experiments import parts
 from logo_jax.experiments.evaluate import CONTROL_WORDS, WITH_SCENES, selection_sentence
-from logo_jax.experiments.report_runs import Model, by_method, log_of
+from logo_jax.experiments.report_runs import Model, by_colour, by_method, log_of
 from logo_jax.experiments.runs import RESULTS
 from logo_jax.study.count import multiply_adds
 from logo_jax.training.state import init_variables
@@ -162,7 +162,10 @@ def results_section(sheet: Page, models: Sequence[Model]) -> None:
     if table := _controls(models):
         sheet.add(sheet.table(table))
     sheet.add(page.heading("Calibration", 3), sheet.table(_calibration(models)))
-    bins = {model.name: model.summary["calibration"]["bins"] for model in models}
+    bins = {
+        name: [model.summary["calibration"]["bins"] for model in members]
+        for name, members in by_colour(models).items()
+    }
     draw = curves.reliability_diagram(bins)
     sheet.add(page.row([sheet.figure(draw, "reliability", "Accuracy over confidence")]))
 

@@ -80,6 +80,12 @@ def by_method(models: Sequence[Model]) -> dict[str, list[Model]]:
     return named
 
 
+def by_colour(models: Sequence[Model]) -> dict[str, list[Model]]:
+    """What curves tell apart: the methods, or the models where there is one method only."""
+    methods = by_method(models)
+    return methods if len(methods) > 1 else {model.name: [model] for model in models}
+
+
 def checkpoint_of(run: Run) -> Path | None:
     """The judged checkpoint, None where it is not there any more; absolute, as Orbax asks."""
     recorded = Path(run.results["checkpoint"])

@@ -79,5 +79,7 @@ def test_a_long_legend_covers_no_curve():
 
 def test_reliability_has_a_point_for_each_bin():
     bins = {"confidence": [0.3, 0.9], "accuracy": [0.2, 1.0]}
-    axes = reliability_diagram({"A": bins})(LIGHT).axes[0]
+    axes = reliability_diagram({"A": [bins], "B": [bins] * 3})(LIGHT).axes[0]
     assert drawn(axes)["A"] == [(0.3, 0.2), (0.9, 1.0)]
+    assert len(axes.lines) == 1 + 4 and len({line.get_color() for line in axes.lines[1:]}) == 2
+    assert axes.get_legend_handles_labels()[1] == ["A", "B"]
