@@ -123,49 +123,31 @@ def resize(image: UInt8[np.ndarray, "H W 3"], size: int) -> UInt8[np.ndarray, "s
     return image
 
 
-def _decode_jpeg(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
+def _decode_jpeg(data: bytes, **scale: int) -> UInt8[np.ndarray, "H W 3"]:
     try:
-        _, _, colorspace = _jpeg_header(data)
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+        _check_pixels(height, width)
         if colorspace in ("CMYK", "YCCK"):
             # libjpeg-turbo turns it into no other space; OpenCV does, but accepts damaged data.
             simplejpeg.decode_jpeg(data, colorspace="CMYK", strict=True)
             return _decode_opencv(data)
-        return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+        return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, **scale)
     except ValueError as error:
-        raise _damaged_jpeg(error) from error
+        raise UserError(f"the JPEG data is damaged or truncated ({error})") from error
 
 
 def _decode_jpeg_into(data: bytes, out: UInt8[np.ndarray, "size size 3"]) -> None:
     size = len(out)
-    try:
-        height, width, colorspace = _jpeg_header(data)
-        if colorspace in ("CMYK", "YCCK"):
-            out[:] = resize(_decode_jpeg(data), size)
+    # The smallest of 1, 1/2, 3/8, 1/4, 1/8 that leaves no side below `size`. Other fractions, such
+    # as 5/8, cost more than decoding the whole image and averaging areas.
+    scale = {"min_height": size, "min_width": size, "min_factor": 2}
+    try:  # most frames fit into `out`, and so need no look at their header before
+        image = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=out, **scale)
+        if image.shape == out.shape:
             return
-        # The smallest of 1, 1/2, 3/8, 1/4, 1/8 that leaves no side below `size`. Other fractions,
-        # such as 5/8, cost more than decoding the whole image and averaging areas.
-        scale = {}
-        if min(height, width) > size:
-            scale = {"min_height": size, "min_width": size, "min_factor": 2}
-            height, width, _, _ = simplejpeg.decode_jpeg_header(data, **scale)
-        if height == width == size:
-            simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=out, **scale)
-        else:
-            image = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, **scale)
-            out[:] = resize(image, size)
-    except ValueError as error:
-        raise _damaged_jpeg(error) from error
-
-
-def _jpeg_header(data: bytes) -> tuple[int, int, str]:
-    """Height, width and colour space of a JPEG image; refuses what is too large."""
-    height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-    _check_pixels(height, width)
-    return height, width, colorspace
-
-
-def _damaged_jpeg(error: ValueError) -> UserError:
-    return UserError(f"the JPEG data is damaged or truncated ({error})")
+    except ValueError:  # too large for it, CMYK, or damaged
+        image = _decode_jpeg(data, **scale)
+    out[:] = resize(image, size)
 
 
 def _decode_opencv(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
