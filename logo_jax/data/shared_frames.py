@@ -85,6 +85,9 @@ _opened: dict[int, dict[int, mmap.mmap]] = {}
 
 def _taken(number: int, start: int, shape: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
     """Map a slot, which is free again when nobody refers to the array any more."""
+    if number not in _opened:
+        # Not the parent: a worker that ends empties its own queue, and nobody sees these frames.
+        return np.empty((0, *shape[1:]), np.uint8)
     maps = _opened[number]
     if start not in maps:
         maps[start] = mmap.mmap(number, _slot_size(shape), offset=start)

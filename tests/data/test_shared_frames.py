@@ -1,6 +1,7 @@
 """Frames that workers leave in shared memory: nobody's memory is given away, and none piles up."""
 
 import functools
+import multiprocessing
 import os
 import pickle
 
@@ -70,3 +71,15 @@ def test_batches_that_are_kept_stay_what_they_were(noise_set):
     found = list(pipeline.train_batches(noise_set, rows, **settings, num_workers=1))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one["frames"], other["frames"])
+
+
+def test_a_worker_can_empty_its_own_queue():
+    """Grain has it do so when training ends; the slots are open in the parent only."""
+    with shared_frames.shared_file(1) as number:
+        slots = shared_frames.Slots(os.getpid(), number, 0)
+        with slots.frames(SHAPE) as frames:
+            message = pickle.dumps(frames)
+        unseen = functools.partial(pickle.loads, message)
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(1) as pool:
+            assert pool.apply(unseen).size == 0
