@@ -20,9 +20,9 @@ if ! [[ $seeds =~ ^[1-9][0-9]*$ ]]; then
     exit 2
 fi
 
-runs=()
+variants=(logo_former no_regularizer no_sam full)
 for ((seed = 0; seed < seeds; seed++)); do
-    for variant in logo_former no_regularizer no_sam full; do
+    for variant in "${variants[@]}"; do
         run=runs/comparison/$variant/seed$seed
         "$python" launch.py --config="configs/comparison.py:$variant-start" \
             --config.seed="$seed" "${flags[@]}" --workdir="$run/start"
@@ -30,7 +30,5 @@ for ((seed = 0; seed < seeds; seed++)); do
             --config.seed="$seed" "${flags[@]}" --config.init_from="$run/start" --workdir="$run"
     done
 done
-for variant in logo_former no_regularizer no_sam full; do
-    runs+=("runs/comparison/$variant")
-done
+runs=("${variants[@]/#/runs/comparison/}")
 "$python" launch.py --mode=compare --runs="$(IFS=,; echo "${runs[*]}")" --output=runs/comparison

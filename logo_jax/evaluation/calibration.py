@@ -25,6 +25,11 @@ class Reliability:
     accuracy: Float[np.ndarray, " K"]
     clips: Int[np.ndarray, " K"]
 
+    @property
+    def error(self) -> float:
+        """Mean over clips of |accuracy - confidence| of their bin."""
+        return float(np.average(np.abs(self.accuracy - self.confidence), weights=self.clips))
+
 
 def reliability(
     probabilities: Float[np.ndarray, "N C"],
@@ -54,18 +59,13 @@ def reliability(
 
 
 def expected_calibration_error(
-    probabilities: Float[np.ndarray, "N C"],
-    labels: Int[np.ndarray, " N"],
-    bins: int = BINS,
-    predicted: Int[np.ndarray, " N"] | None = None,
+    probabilities: Float[np.ndarray, "N C"], labels: Int[np.ndarray, " N"], bins: int = BINS
 ) -> float:
     """Mean over clips of |accuracy - confidence| of their bin (Naeini et al. 2015, equal mass).
 
     It is biased upwards on small sets: even a calibrated model's bins scatter around the diagonal.
     """
-    bin_means = reliability(probabilities, labels, bins, predicted)
-    gaps = np.abs(bin_means.accuracy - bin_means.confidence)
-    return float(np.average(gaps, weights=bin_means.clips))
+    return reliability(probabilities, labels, bins).error
 
 
 def negative_log_likelihood(
@@ -144,7 +144,7 @@ def measures(
     """Calibration error, likelihood, Brier score and the bins of the diagram, ready for JSON."""
     bins = reliability(probabilities, labels, predicted=predicted)
     return {
-        "ece": expected_calibration_error(probabilities, labels, predicted=predicted),
+        "ece": bins.error,
         "nll": negative_log_likelihood(probabilities, labels),
         "brier": brier_score(probabilities, labels),
         "bins": {

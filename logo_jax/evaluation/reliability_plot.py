@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from logo_jax.common.files import atomic_writer
-from logo_jax.evaluation.calibration import expected_calibration_error, reliability
+from logo_jax.evaluation.calibration import reliability
 
 
 def reliability_png(
@@ -32,9 +32,9 @@ def reliability_png(
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set_xlabel("confidence (mean of the bin)")
     axes.set_ylabel("accuracy (share recognized)")
-    error = expected_calibration_error(probabilities, labels)
     axes.set_title(
-        f"{title}\nECE {error:.4f}   {len(bins.clips)} bins of equal mass   {len(labels):,} clips",
+        f"{title}\nECE {bins.error:.4f}   {len(bins.clips)} bins of equal mass   "
+        f"{len(labels):,} clips",
         parse_math=False,
         fontsize=10,
     )

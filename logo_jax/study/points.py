@@ -29,13 +29,8 @@ EXPONENTS_GRIDS = {
 # the second on, or from the third on what has so few pairs there that fixed costs still show.
 EXPONENTS_USED = 3
 EXPONENTS_FIRST = {
-    ("spatial", "frames"): 2, ("spatial", "positions"): 2,
-    ("mixing", "frames"): 2, ("mixing", "positions"): 2,
-    ("divided", "frames"): 2, ("divided", "positions"): 2,
-    ("factorized", "frames"): 2, ("factorized", "positions"): 2,
-    ("local", "frames"): 2, ("local", "positions"): 2,
-    ("global", "frames"): 3, ("global", "positions"): 3,
-    ("local_global", "frames"): 3, ("local_global", "positions"): 3,
+    "spatial": 2, "mixing": 2, "divided": 2, "factorized": 2, "local": 2, "global": 3,
+    "local_global": 3,
 }  # fmt: skip
 WINDOW_GRID, WINDOW_DIM, WINDOW_HEADS = (16, 16, 16), 64, 2
 WINDOW_SIZES = ((1, 2, 2), (2, 2, 2), (2, 4, 2), (2, 4, 4), (4, 4, 4), (4, 8, 4), (4, 8, 8),
@@ -170,7 +165,7 @@ class Study:
                     for place, grid in enumerate(grids)
                     for point in self._group("exponents", grid, (EXPONENTS_WINDOW,), EXPONENTS_DIM,
                                              EXPONENTS_HEADS, self.dtypes[0])
-                    if 0 <= place - EXPONENTS_FIRST.get((point.scheme, axis), 1) < EXPONENTS_USED
+                    if 0 <= place - EXPONENTS_FIRST.get(point.scheme, 1) < EXPONENTS_USED
                 ]
                 for axis, grids in EXPONENTS_GRIDS.items()
             ],
