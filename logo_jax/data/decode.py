@@ -86,11 +86,16 @@ def decode_into(data: bytes, out: UInt8[np.ndarray, "size size 3"]) -> None:
         UserError: the image is damaged, too large or of no known format. The message names the
             file of an `ImageFile`; of other bytes, only the caller knows where they are from.
     """
+    size = len(out)
     try:
         if data.startswith(JPEG_START):
-            _decode_jpeg_into(data, out)
+            # The smallest of 1, 1/2, 3/8, 1/4, 1/8 that leaves no side below `size`. Other
+            # fractions, such as 5/8, cost more than decoding it whole and averaging areas. Not into
+            # `out` at once: simplejpeg 1.9 loses memory for every image that does not fit.
+            image = _decode_jpeg(data, min_height=size, min_width=size, min_factor=2)
         else:
-            out[:] = resize(decode_image(data), len(out))
+            image = decode_image(data)
+        out[:] = resize(image, size)
     except UserError as error:
         if isinstance(data, ImageFile):
             raise UserError(f"{data.path}: {error}") from error
@@ -134,20 +139,6 @@ def _decode_jpeg(data: bytes, **scale: int) -> UInt8[np.ndarray, "H W 3"]:
         return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, **scale)
     except ValueError as error:
         raise UserError(f"the JPEG data is damaged or truncated ({error})") from error
-
-
-def _decode_jpeg_into(data: bytes, out: UInt8[np.ndarray, "size size 3"]) -> None:
-    size = len(out)
-    # The smallest of 1, 1/2, 3/8, 1/4, 1/8 that leaves no side below `size`. Other fractions, such
-    # as 5/8, cost more than decoding the whole image and averaging areas.
-    scale = {"min_height": size, "min_width": size, "min_factor": 2}
-    try:  # most frames fit into `out`, and so need no look at their header before
-        image = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=out, **scale)
-        if image.shape == out.shape:
-            return
-    except ValueError:  # too large for it, CMYK, or damaged
-        image = _decode_jpeg(data, **scale)
-    out[:] = resize(image, size)
 
 
 def _decode_opencv(data: bytes) -> UInt8[np.ndarray, "H W 3"]:

@@ -1,7 +1,9 @@
 """Decoding: right colours, right sizes, and nothing damaged is let through."""
 
+import contextlib
 import dataclasses
 import io
+import resource
 
 import cv2
 import numpy as np
@@ -246,3 +248,27 @@ def test_shrinking_averages_areas():
     image = RNG.integers(0, 256, (32, 32, 3), np.uint8)
     expected = image.reshape(8, 4, 8, 4, 3).mean((1, 3))
     np.testing.assert_allclose(decode.resize(image, 8), expected, atol=1)
+
+
+@pytest.mark.parametrize("size", [16, 30, 64])
+@pytest.mark.parametrize("whole", [True, False])
+def test_decoding_loses_no_memory(size, whole):
+    """Larger than asked for, as large in one side, smaller, damaged: 20 MiB by 4 KiB an image."""
+    data = encode(".jpg") if whole else encode(".jpg")[:-20]
+    out = np.empty((size, size, 3), np.uint8)
+
+    def decode_many(times):
+        for _ in range(times):
+            with contextlib.nullcontext() if whole else pytest.raises(UserError):
+                decode.decode_into(data, out)
+
+    decode_many(500)
+    before = resident()
+    decode_many(5000)
+    assert resident() - before < 4 * 2**20
+
+
+def resident():
+    """Memory of this process, in bytes."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
