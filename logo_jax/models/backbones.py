@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 
 from logo_jax.common.errors import UserError
 from logo_jax.models.attention import by, padding, to_windows
+from logo_jax.models.convolution import convolve
 
 BLOCKS_PER_STAGE = 2
 
@@ -115,6 +116,7 @@ def conv(channels: int, kernel: int, stride: int, dtype: jnp.dtype, name: str) -
         use_bias=False,
         dtype=dtype,
         kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+        conv_general_dilated=convolve,
         name=name,
     )
 

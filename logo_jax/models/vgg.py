@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from logo_jax.common.errors import UserError
+from logo_jax.models.convolution import convolve
 
 # torchvision's names; a file of its vgg13 has `classifier.6` (fc8) besides.
 TORCH_NAMES = ((r"\b(features|classifier)_", r"\1."),)
@@ -65,6 +66,7 @@ class VGG13(nn.Module):
                     padding=1,
                     dtype=self.dtype,
                     kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+                    conv_general_dilated=convolve,
                     name=f"features_{place}",
                 )(x)
                 x = nn.relu(x)

@@ -77,8 +77,9 @@ def _count_equation(equation: JaxprEqn) -> MultiplyAdds:
     if name == "scan":
         return inner[0] * equation.params["length"]
     if name == "cond":
-        # One branch runs; the costliest stands for it.
-        return max(inner, key=lambda counts: sum(vars(counts).values()))
+        # One branch runs; the costliest stands for it. Of equal ones the last does: the plain form,
+        # where branches are forms for platforms.
+        return max(reversed(inner), key=lambda counts: sum(vars(counts).values()))
     total = sum(inner, MultiplyAdds())
     if name in ("while", "pallas_call") and total != MultiplyAdds():
         raise UserError(

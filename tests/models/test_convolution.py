@@ -1,0 +1,151 @@
+"""Convolutions in forms for a CPU: the plain convolution's numbers, and its program elsewhere."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from logo_jax.models.convolution import LEAST_CHANNELS, convolve
+from logo_jax.study.count import MultiplyAdds, breakdown
+
+RNG = np.random.default_rng(0)
+C, K = LEAST_CHANNELS, LEAST_CHANNELS + 8
+SAME = ((1, 1), (1, 1))
+LAYOUT = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+# Even and odd maps, not square, of one row or column; kernel; stride.
+CASES = [
+    ((2, 8, 8), 3, 1),
+    ((3, 7, 5), 3, 1),
+    ((1, 2, 3), 3, 1),
+    ((2, 1, 6), 3, 1),
+    ((2, 6, 1), 3, 1),
+    ((2, 1, 1), 3, 1),
+    ((2, 8, 8), 3, 2),
+    ((2, 7, 4), 3, 2),
+    ((2, 1, 5), 3, 3),
+    ((2, 6, 5), 1, 1),
+    ((2, 7, 6), 1, 2),
+]
+
+
+def arrays(images, side, stride, dtype=np.float32):
+    x = RNG.normal(size=(*images, C)).astype(dtype)
+    kernel = RNG.normal(size=(side, side, C, K)).astype(dtype)
+    tall, wide = ((size - 1) // stride + 1 for size in images[1:])
+    grad = RNG.normal(size=(images[0], tall, wide, K)).astype(dtype)
+    return jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(grad)
+
+
+def by_definition(x, kernel, grad, stride):
+    """Output and both gradients in float64, entry by entry of the output."""
+    x, kernel, grad = (np.asarray(a, np.float64) for a in (x, kernel, grad))
+    side, half = kernel.shape[0], kernel.shape[0] // 2
+    padded = np.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
+    out, of_x, of_kernel = np.zeros(grad.shape), np.zeros(padded.shape), np.zeros(kernel.shape)
+    for i in range(grad.shape[1]):
+        for j in range(grad.shape[2]):
+            at = np.s_[:, i * stride : i * stride + side, j * stride : j * stride + side]
+            out[:, i, j] = np.tensordot(padded[at], kernel, 3)
+            of_x[at] += np.tensordot(grad[:, i, j], kernel, (1, 3))
+            of_kernel += np.tensordot(padded[at], grad[:, i, j], (0, 0))
+    return out, of_x[:, half : half + x.shape[1], half : half + x.shape[2]], of_kernel
+
+
+def all_of(x, kernel, grad, stride):
+    side = kernel.shape[0]
+    ends = ((side // 2, side // 2),) * 2
+    out, pull = jax.vjp(lambda *a: convolve(*a, (stride, stride), ends, **LAYOUT), x, kernel)
+    return out, *pull(grad)
+
+
+@pytest.mark.parametrize(("images", "side", "stride"), CASES)
+def test_output_and_gradients_are_those_of_the_definition(images, side, stride):
+    given = arrays(images, side, stride)
+    found = jax.jit(all_of, static_argnums=3)(*given, stride)
+    for ours, expected in zip(found, by_definition(*given, stride), strict=True):
+        assert ours.dtype == jnp.float32
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_large_sum_is_as_exact_as_the_plain_form():
+    """The gradient by the kernel sums over all pixels: 32 images of 28 x 28."""
+    x, kernel, grad = arrays((32, 28, 28), 3, 1)
+    plain = jax.vjp(lambda k: jax.lax.conv_general_dilated(x, k, (1, 1), SAME, **LAYOUT), kernel)
+    exact = by_definition(x, kernel, grad, 1)[2]
+    ours = all_of(x, kernel, grad, 1)[2]
+    off = [np.abs(found - exact).max() / np.abs(exact).max() for found in (ours, plain[1](grad)[0])]
+    assert off[0] < 1e-5 and off[0] < 4 * off[1], off
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+@pytest.mark.parametrize(("side", "stride"), [(3, 1), (3, 2), (1, 2)])
+def test_an_accelerator_gets_the_plain_convolution(platform, side, stride):
+    traced = jax.jit(all_of, static_argnums=3).trace(*arrays((2, 6, 6), side, stride), stride)
+    program = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert program.count("stablehlo.convolution") == 3 and "dot_general" not in program
+    on_cpu = traced.lower(lowering_platforms=("cpu",)).as_text()
+    assert "stablehlo.convolution" not in on_cpu
+
+
+@pytest.mark.parametrize(("side", "stride"), [(3, 1), (3, 2), (1, 2)])
+def test_the_count_is_that_of_the_plain_form(side, stride):
+    x, kernel, grad = arrays((2, 7, 6), side, stride)
+    form = ((stride, stride), ((side // 2, side // 2),) * 2)
+    counts = breakdown(lambda x, k: convolve(x, k, *form, **LAYOUT), x, kernel)
+    assert counts == MultiplyAdds(convolutions=grad.size * side**2 * C)
+
+    def both(conv):
+        return breakdown(lambda *a: jax.vjp(lambda *b: conv(*b, *form, **LAYOUT), *a), x, kernel)
+
+    assert both(convolve) == both(jax.lax.conv_general_dilated)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kernel", "more"),
+    [
+        (jnp.bfloat16, (3, 3, C, K), {}),
+        (jnp.float32, (3, 3, C - 1, K), {}),
+        (jnp.float32, (5, 5, C, K), {}),
+        (jnp.float32, (3, 3, C, K), {"rhs_dilation": (2, 2)}),
+        (jnp.float32, (3, 3, C, K), {"lhs_dilation": (2, 2)}),
+        (jnp.float32, (3, 3, C // 2, K), {"feature_group_count": 2}),
+    ],
+)
+def test_everything_else_is_left_to_the_library(dtype, kernel, more):
+    groups = more.get("feature_group_count", 1)
+    arguments = (
+        jnp.asarray(RNG.normal(size=(2, 8, 8, kernel[2] * groups)), dtype),
+        jnp.asarray(RNG.normal(size=kernel), dtype),
+        (1, 1),
+        SAME,
+    )
+    expected = jax.lax.conv_general_dilated(*arguments, **LAYOUT, **more)
+    np.testing.assert_array_equal(convolve(*arguments, **LAYOUT, **more), expected)
+
+
+@pytest.mark.parametrize("padding", [((0, 0), (0, 0)), ((1, 0), (0, 1))])
+def test_other_paddings(padding):
+    x, kernel, _ = arrays((2, 8, 8), 3, 2)
+    expected = jax.lax.conv_general_dilated(x, kernel, (2, 2), padding, **LAYOUT)
+    np.testing.assert_allclose(convolve(x, kernel, (2, 2), padding, **LAYOUT), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_it_serves_flax_with_jit_vmap_and_remat(side):
+    x = RNG.normal(size=(3, 2, 6, 6, C)).astype(np.float32)
+    layer = {"padding": side // 2, "name": "conv"}
+    plain = nn.Conv(K, (side, side), **layer)
+    ours = nn.Conv(K, (side, side), conv_general_dilated=convolve, **layer)
+    variables = plain.init(jax.random.key(0), x[0])
+    assert jax.tree.structure(variables) == jax.tree.structure(ours.init(jax.random.key(0), x[0]))
+    expected = jax.grad(lambda v: jnp.sin(plain.apply(v, x.reshape(6, 6, 6, C))).sum())(variables)
+
+    @jax.jit
+    def gradient(v):
+        one = jax.checkpoint(lambda images: jnp.sin(ours.apply(v, images)).sum())
+        return jax.vmap(one)(x).sum()
+
+    found = jax.grad(gradient)(variables)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
