@@ -43,9 +43,10 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def main(argv: list[str]) -> None:
-    from logo_jax.common import distributed
+    from logo_jax.common import distributed, heap
     from logo_jax.experiments import command_line
 
+    heap.keep_freed_memory()
     distributed.start(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     with distributed.end_together():
         command_line.run(flags.FLAGS, argv[1:])

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from logo_jax.common import heap
 from logo_jax.common.progress import track
 from logo_jax.common.versions import versions
 from logo_jax.models.attention import by
@@ -234,6 +235,7 @@ def main() -> None:
     if torch is None:
         print("PyTorch is not installed: pip install -r requirements-torch.txt, and try again.")
         return
+    heap.keep_freed_memory()  # as launch.py does; PyTorch gains from it too
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     names = tuple(arguments.schemes.split(","))
     rows = [row for size in SIZES for row in compare(*size, names, arguments.repeats)]

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from logo_jax.common import heap
 from logo_jax.common.versions import versions
 from logo_jax.models import build
 from logo_jax.models.token_model import TORCH_NAMES
@@ -53,6 +54,7 @@ def arguments(description: str, batches: str, **more: str) -> argparse.Namespace
     for name, value in more.items():
         parser.add_argument(f"--{name}", default=value)
     found = parser.parse_args()
+    heap.keep_freed_memory()  # as launch.py does; PyTorch gains from it too
     found.batch = [int(size) for size in found.batch.split(",")]
     found.dtype = found.dtype.split(",")
     return found

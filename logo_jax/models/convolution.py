@@ -84,6 +84,7 @@ def _plain(x: Array, kernel: Array, stride: int) -> Array:
     return lax.conv_general_dilated(x, kernel, (stride, stride), (ends, ends), None, None, layout)
 
 
+@partial(jax.jit, static_argnames="stride")
 def _on_cpu(x: Array, kernel: Array, stride: int) -> Array:
     tiled = kernel.shape[0] == 3 and stride == 1 and min(x.shape[1:3]) > 1
     return _winograd(x, kernel) if tiled else _by_position(x, kernel, stride)

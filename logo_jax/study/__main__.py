@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from logo_jax.common import heap
 from logo_jax.common.errors import UserError
 from logo_jax.study.formulas import Shape
 from logo_jax.study.points import Study
@@ -89,4 +90,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    heap.keep_freed_memory()
     main()

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from logo_jax.common import heap
 from logo_jax.models.blocks import SCHEMES
 from logo_jax.study.formulas import class_tokens
 from logo_jax.study.points import Point
@@ -145,6 +146,7 @@ def free_memory(root: Path = Path("/")) -> int | None:
     On a CPU this is `SHARE` of what the kernel calls available, or of what the control group (a
     container, a batch job) has left where that is less: beyond it the process would be killed.
     """
+    heap.give_back()
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats["bytes_in_use"])

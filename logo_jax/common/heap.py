@@ -1,0 +1,34 @@
+"""What the C library does with memory that is freed.
+
+A step on CPU takes its intermediate arrays in one piece. glibc asks the system for a piece of more
+than 32 MiB each time and hands it back after, and every page comes back as a fault that fills it
+with zeros: a seventh of a training step of the paper's model, a quarter of an attention module
+(docs/performance.md).
+"""
+
+import ctypes
+import sys
+
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
+
+
+def keep_freed_memory() -> bool:
+    """Let the process keep freed memory for its next arrays; return whether it does.
+
+    To be called once, before arrays are made. Only glibc on Linux knows this; elsewhere nothing is
+    changed. All memory then comes from one heap, which never shrinks by itself, see `give_back`.
+    """
+    mallopt = _of_glibc("mallopt")
+    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_ARENA_MAX, 1))
+    return mallopt is not None and all([mallopt(*setting) == 1 for setting in settings])
+
+
+def give_back() -> None:
+    """Hand freed memory back to the system, so that it counts as free there."""
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _of_glibc(name: str) -> "ctypes._NamedFuncPointer | None":
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
