@@ -36,6 +36,7 @@ except ImportError:
 # Tokens, window, dim.
 SIZES = (((16, 14, 14), (4, 7, 7), 256), ((16, 4, 4), (4, 2, 2), 512))
 HEADS = 8
+KEEP_MEMORY = "let the process keep freed memory, as launch.py does and no PyTorch user"
 GOAL = 0.9
 CLOSE = 1e-3  # of gradients in float32
 
@@ -231,11 +232,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--schemes", default=",".join(Study.schemes), help="as in the study")
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--keep_memory", action="store_true", help=KEEP_MEMORY)
     arguments = parser.parse_args()
     if torch is None:
         print("PyTorch is not installed: pip install -r requirements-torch.txt, and try again.")
         return
-    heap.keep_freed_memory()  # as launch.py does; PyTorch gains from it too
+    if arguments.keep_memory:
+        heap.keep_freed_memory()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     names = tuple(arguments.schemes.split(","))
     rows = [row for size in SIZES for row in compare(*size, names, arguments.repeats)]
