@@ -146,13 +146,16 @@ def main() -> None:
     if both.torch is None:
         print(both.MISSING)
         return
+    sams = options.sam.split(",")
+    if not set(sams) <= {"no", "yes"}:
+        raise SystemExit(f"--sam={options.sam}: give no, yes or no,yes.")
     pair = both.Pair(options.frames, options.side)
     rate = both.rates(options.dtype, pair.device)
     cases = [
         {"batch": size, "dtype": dtype, "sam": sam}
         for size in options.batch
         for dtype in options.dtype
-        for sam in options.sam.split(",")
+        for sam in sams
     ]
     rows = [row for case in cases if (row := compare(pair, case, options, rate))]
     both.report("train_step", rows, ("batch", "dtype", "sam"), pair, rate)

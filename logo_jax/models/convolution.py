@@ -48,6 +48,7 @@ def convolve(
         and tuple(strides) == (stride, stride)
         and [tuple(ends) for ends in padding] == [(side // 2, side // 2)] * 2
         and options.get("feature_group_count", 1) == 1
+        and options.get("precision") is None
         and all(options.get(name) in (None, (1, 1)) for name in ("lhs_dilation", "rhs_dilation"))
     )
     if not fast:

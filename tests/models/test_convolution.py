@@ -107,6 +107,7 @@ def test_the_count_is_that_of_the_plain_form(side, stride):
         (jnp.bfloat16, (3, 3, C, K), {}),
         (jnp.float32, (3, 3, C - 1, K), {}),
         (jnp.float32, (5, 5, C, K), {}),
+        (jnp.float32, (3, 3, C, K), {"precision": "highest"}),
         (jnp.float32, (3, 3, C, K), {"rhs_dilation": (2, 2)}),
         (jnp.float32, (3, 3, C, K), {"lhs_dilation": (2, 2)}),
         (jnp.float32, (3, 3, C // 2, K), {"feature_group_count": 2}),
