@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.side_by_side import KEEP_MEMORY
 from logo_jax.common import heap
 from logo_jax.common.progress import track
 from logo_jax.common.versions import versions
@@ -36,7 +37,6 @@ except ImportError:
 # Tokens, window, dim.
 SIZES = (((16, 14, 14), (4, 7, 7), 256), ((16, 4, 4), (4, 2, 2), 512))
 HEADS = 8
-KEEP_MEMORY = "let the process keep freed memory, as launch.py does and no PyTorch user"
 GOAL = 0.9
 CLOSE = 1e-3  # of gradients in float32
 
@@ -237,8 +237,7 @@ def main() -> None:
     if torch is None:
         print("PyTorch is not installed: pip install -r requirements-torch.txt, and try again.")
         return
-    if arguments.keep_memory:
-        heap.keep_freed_memory()
+    keeps = arguments.keep_memory and heap.keep_freed_memory()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     names = tuple(arguments.schemes.split(","))
     rows = [row for size in SIZES for row in compare(*size, names, arguments.repeats)]
@@ -263,6 +262,7 @@ def main() -> None:
         "device": describe_machine(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "keep_memory": keeps,
         "versions": versions(),
     }
     print(json.dumps(record))

@@ -82,7 +82,7 @@ def main() -> None:
     rate = both.rates(options.dtype, pair.device)
     cases = [{"batch": size, "dtype": dtype} for size in options.batch for dtype in options.dtype]
     rows = [compare(pair, case, options, rate) for case in cases]
-    both.report("inference", rows, ("batch", "dtype"), pair, rate)
+    both.report("inference", rows, ("batch", "dtype"), pair, rate, options.keep_memory)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ try:
 except ImportError:
     torch = None
 
-KEEP_MEMORY = "let the process keep freed memory, as launch.py does and no PyTorch user"
+KEEP_MEMORY = "both keep freed memory, as launch.py does; else as the C library does"
 MISSING = "PyTorch is not installed: pip install -r requirements-torch.txt, and try again."
 CLASSES = 7
 CLOSE = 1e-3  # of float32 logits, in units of the largest
@@ -56,8 +56,7 @@ def arguments(description: str, batches: str, **more: str) -> argparse.Namespace
     for name, value in more.items():
         parser.add_argument(f"--{name}", default=value)
     found = parser.parse_args()
-    if found.keep_memory:
-        heap.keep_freed_memory()
+    found.keep_memory = found.keep_memory and heap.keep_freed_memory()
     found.batch = [int(size) for size in found.batch.split(",")]
     found.dtype = found.dtype.split(",")
     return found
@@ -215,7 +214,9 @@ def row_of(case: Row, samples: dict[str, list[float]], work: float, rate: dict) 
     }
 
 
-def report(name: str, rows: list[Row], keys: tuple[str, ...], pair: Pair, rate: dict) -> None:
+def report(
+    name: str, rows: list[Row], keys: tuple[str, ...], pair: Pair, rate: dict, keeps: bool
+) -> None:
     """Print the table and the JSON line."""
     print()
     head = ("program", "median, ms", "min", "max", "clips/s", "of matmul", "PyTorch/ours")
@@ -245,6 +246,7 @@ def report(name: str, rows: list[Row], keys: tuple[str, ...], pair: Pair, rate: 
         "device": describe_machine(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "keep_memory": keeps,
         "versions": versions(),
     }
     print(json.dumps(record))

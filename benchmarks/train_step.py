@@ -158,7 +158,7 @@ def main() -> None:
         for sam in sams
     ]
     rows = [row for case in cases if (row := compare(pair, case, options, rate))]
-    both.report("train_step", rows, ("batch", "dtype", "sam"), pair, rate)
+    both.report("train_step", rows, ("batch", "dtype", "sam"), pair, rate, options.keep_memory)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 A step on CPU takes its intermediate arrays in one piece. glibc asks the system for a piece of more
 than 32 MiB each time and hands it back after, and every page comes back as a fault that fills it
-with zeros: a seventh of a training step of the paper's model, a quarter of an attention module
-(docs/performance.md).
+with zeros: a sixth of a training step of the paper's model (docs/performance.md). On the hosts of
+accelerators this has not been measured.
 """
 
 import ctypes

@@ -1,14 +1,15 @@
 """Convolutions of images in forms that suit a CPU; on accelerators the plain one.
 
-XLA's convolutions take two to three times as long as PyTorch's on a CPU, and their gradients by the
-kernel longer still. There, and nowhere else,
+On a CPU XLA's convolutions take up to four times as long as PyTorch's (docs/performance.md). There,
+and nowhere else, for 64 channels and more and padded by half a kernel,
 
 - a 3 x 3 convolution with stride 1 is Winograd's minimal filtering F(2 x 2, 3 x 3) (Lavin and Gray
-  2016, section 4.1): 16 products by the kernel in place of 36 for 2 x 2 outputs;
+  2016, section 4.1): 16 products by the kernel in place of 36 for 2 x 2 outputs. Images of one row
+  or column, and large batches of large ones, for which it takes much memory, are left out;
 - one of 1 x 1, or with a stride, is a product of matrices for each position of the kernel.
 
 Both equal the plain convolution up to rounding: 1e-5 of the largest entry in a test, gradients too.
-bfloat16 keeps the plain form, since Winograd's sums would lose digits that it does not have.
+bfloat16 keeps the plain form: Winograd's sums would lose digits that it does not have.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,11 @@ from jaxtyping import Array, Float
 
 # With fewer channels the transforms around the products cost more than they save (measured).
 LEAST_CHANNELS = 64
+# Winograd's form holds up to 13 times the images, and a larger share of the machine's memory is not
+# worth the time. Stage 1 of ResNet-18 has 25 MiB for 8 clips of 16 frames of 112 px.
+LARGEST_IMAGES = 2**27  # bytes
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def convolve(
@@ -29,35 +35,53 @@ def convolve(
     kernel: Float[Array, "k k2 c K"],
     strides: Sequence[int],
     padding: Sequence[tuple[int, int]],
-    **options: Any,
+    *,
+    dimension_numbers: Any,
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    feature_group_count: int = 1,
+    precision: Any = None,
 ) -> Float[Array, "N H2 W2 K"]:
     """Convolve as `lax.conv_general_dilated` does; for `nn.Conv(conv_general_dilated=convolve)`.
 
-    Args:
-        strides: along height and width.
-        padding: at both ends of height and width, in pixels.
-        options: the other arguments of `lax.conv_general_dilated`, as `nn.Conv` gives them.
+    The arguments are those of that function, in flax's layout with the channels last. In a form of
+    its own, gradients go in reverse mode only (`jax.jvp` raises).
     """
-    side = kernel.shape[0]
-    stride = strides[0]
-    fast = (
-        x.dtype in (jnp.float32, jnp.float64)
-        and side in (1, 3)
-        and min(kernel.shape[2:]) >= LEAST_CHANNELS
-        and kernel.shape[:2] == (side, side)
+    side, stride = kernel.shape[0], strides[0]
+    layout, own_layout = (
+        lax.conv_dimension_numbers(x.shape, kernel.shape, names)
+        for names in (dimension_numbers, _LAYOUT)
+    )
+    own = (
+        min(kernel.shape[2:]) >= LEAST_CHANNELS
+        and x.dtype == kernel.dtype
+        and x.dtype in (jnp.float32, jnp.float64)
+        and kernel.shape[:2] in ((1, 1), (3, 3))
         and tuple(strides) == (stride, stride)
         and [tuple(ends) for ends in padding] == [(side // 2, side // 2)] * 2
-        and options.get("feature_group_count", 1) == 1
-        and options.get("precision") is None
-        and all(options.get(name) in (None, (1, 1)) for name in ("lhs_dilation", "rhs_dilation"))
+        and all(dilation in (None, (1, 1)) for dilation in (lhs_dilation, rhs_dilation))
+        and feature_group_count == 1
+        and precision is None
+        and all(isinstance(size, int) for size in x.shape[1:3])  # not of a symbolic export
+        and layout == own_layout
     )
-    if not fast:
-        return lax.conv_general_dilated(x, kernel, strides, padding, **options)
-    return _convolve(x, kernel, stride)
+    if own:
+        return _convolve(x, kernel, stride)
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        padding,
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=dimension_numbers,
+        feature_group_count=feature_group_count,
+        precision=precision,
+    )
 
 
-# The gradient is given, so that it keeps nothing but the arguments: the transformed image is four
-# times as large as the image, and costs little to compute again.
+# The gradient is given, so that it keeps nothing but the arguments: the transformed images are four
+# times as large as the images, and cost little to compute again.
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(x: Array, kernel: Array, stride: int) -> Array:
     return lax.platform_dependent(
@@ -81,14 +105,15 @@ _convolve.defvjp(_forward, _backward)
 
 def _plain(x: Array, kernel: Array, stride: int) -> Array:
     ends = (kernel.shape[0] // 2, kernel.shape[0] // 2)
-    layout = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, (stride, stride), (ends, ends), None, None, layout)
+    return lax.conv_general_dilated(x, kernel, (stride, stride), (ends, ends), None, None, _LAYOUT)
 
 
 @partial(jax.jit, static_argnames="stride")
 def _on_cpu(x: Array, kernel: Array, stride: int) -> Array:
-    tiled = kernel.shape[0] == 3 and stride == 1 and min(x.shape[1:3]) > 1
-    return _winograd(x, kernel) if tiled else _by_position(x, kernel, stride)
+    if kernel.shape[0] == 1 or stride > 1 or min(x.shape[1:3]) == 1:
+        return _by_position(x, kernel, stride)
+    large = x.size * x.dtype.itemsize > LARGEST_IMAGES
+    return _plain(x, kernel, stride) if large else _winograd(x, kernel)
 
 
 def _by_position(x: Array, kernel: Array, stride: int) -> Array:
@@ -118,13 +143,15 @@ def _winograd(x: Array, kernel: Array) -> Array:
     pixels = [part for rows in _tiles(x, 1, tall) for part in _tiles(rows, 2, wide)]
     weights = [part for rows in _kernel(kernel) for part in _kernel(rows)]
     products = [
-        (part.reshape(-1, channels) @ weight).reshape(batch, tall, wide, -1)
+        (part.reshape(-1, channels) @ weight).reshape(batch, tall, wide, kernel.shape[3])
         for part, weight in zip(pixels, weights, strict=True)
     ]
     columns = zip(*(_outputs(products[4 * row : 4 * row + 4]) for row in range(4)), strict=True)
     left, right = (_outputs(list(column)) for column in columns)  # each: upper, lower
     rows = [jnp.stack(pair, 3) for pair in zip(left, right, strict=True)]  # [B, tall, wide, 2, K]
-    return jnp.stack(rows, 2).reshape(batch, 2 * tall, 2 * wide, -1)[:, :height, :width]
+    return jnp.stack(rows, 2).reshape(batch, 2 * tall, 2 * wide, kernel.shape[3])[
+        :, :height, :width
+    ]
 
 
 def _tiles(x: Array, axis: int, count: int) -> list[Array]:

@@ -143,6 +143,8 @@ def gib(count: float | int) -> str:
 def free_memory(root: Path = Path("/")) -> int | None:
     """Bytes that a program may use on the first device, None where the system does not say.
 
+    What this process has freed is given back to the system first.
+
     On a CPU this is `SHARE` of what the kernel calls available, or of what the control group (a
     container, a batch job) has left where that is less: beyond it the process would be killed.
     """

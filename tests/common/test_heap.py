@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-import json, resource, sys
+import json, resource, sys, threading
 import numpy as np
 from logo_jax.common import heap
 
@@ -23,8 +23,15 @@ def resident():
         return int(file.read().split()[1]) * resource.getpagesize()
 
 kept = sys.argv[1] == "keep" and heap.keep_freed_memory()
+def in_a_thread(times):
+    result = []
+    thread = threading.Thread(target=lambda: result.append(faults(times)))
+    thread.start()
+    thread.join()
+    return result[0]
+
 faults(1)
-found = {"kept": kept, "faults": faults(5), "resident": resident()}
+found = {"kept": kept, "faults": faults(5) + in_a_thread(5), "resident": resident()}
 heap.give_back()
 print(json.dumps({**found, "given_back": found["resident"] - resident()}))
 """

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import resource
+import sys
 
 import cv2
 import numpy as np
@@ -250,10 +251,11 @@ def test_shrinking_averages_areas():
     np.testing.assert_allclose(decode.resize(image, 8), expected, atol=1)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.parametrize("size", [16, 30, 64])
 @pytest.mark.parametrize("whole", [True, False])
 def test_decoding_loses_no_memory(size, whole):
-    """Larger than asked for, as large in one side, smaller, damaged: 20 MiB by 4 KiB an image."""
+    """Larger than asked for, as large, smaller, damaged: 4 KiB an image would be 20 MiB."""
     data = encode(".jpg") if whole else encode(".jpg")[:-20]
     out = np.empty((size, size, 3), np.uint8)
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from logo_jax.models import convolution
 from logo_jax.models.convolution import LEAST_CHANNELS, convolve
 from logo_jax.study.count import MultiplyAdds, breakdown
 
@@ -69,8 +70,8 @@ def test_output_and_gradients_are_those_of_the_definition(images, side, stride):
 
 
 def test_a_large_sum_is_as_exact_as_the_plain_form():
-    """The gradient by the kernel sums over all pixels: 32 images of 28 x 28."""
-    x, kernel, grad = arrays((32, 28, 28), 3, 1)
+    """The gradient by the kernel sums over all pixels: 8 images of 28 x 28."""
+    x, kernel, grad = arrays((8, 28, 28), 3, 1)
     plain = jax.vjp(lambda k: jax.lax.conv_general_dilated(x, k, (1, 1), SAME, **LAYOUT), kernel)
     exact = by_definition(x, kernel, grad, 1)[2]
     ours = all_of(x, kernel, grad, 1)[2]
@@ -123,6 +124,33 @@ def test_everything_else_is_left_to_the_library(dtype, kernel, more):
     )
     expected = jax.lax.conv_general_dilated(*arguments, **LAYOUT, **more)
     np.testing.assert_array_equal(convolve(*arguments, **LAYOUT, **more), expected)
+
+
+def test_another_layout_is_left_to_the_library():
+    x, kernel, _ = arrays((2, 5, 7), 3, 1)
+    form = {"dimension_numbers": ("NWHC", "HWIO", "NHWC")}
+    expected = jax.lax.conv_general_dilated(x, kernel, (1, 1), SAME, **form)
+    np.testing.assert_array_equal(convolve(x, kernel, (1, 1), SAME, **form), expected)
+
+
+def test_no_images():
+    for side in (1, 3):
+        x, kernel, grad = arrays((0, 4, 4), side, 1)
+        shapes = [a.shape for a in all_of(x, kernel, grad, 1)]
+        assert shapes == [grad.shape, x.shape, kernel.shape]
+
+
+def test_large_images_take_no_memory_beside_the_plain_forms(monkeypatch):
+    def temporary(given):
+        compiled = jax.jit(all_of, static_argnums=3).lower(*given, 1).compile()
+        return compiled.memory_analysis().temp_size_in_bytes / given[0].nbytes
+
+    given = arrays((2, 16, 16), 3, 1)
+    assert temporary(given) > 6  # Winograd's
+    monkeypatch.setattr(convolution, "LARGEST_IMAGES", given[0].nbytes - 1)
+    jax.clear_caches()
+    assert temporary(given) < 4
+    jax.clear_caches()
 
 
 @pytest.mark.parametrize("padding", [((0, 0), (0, 0)), ((1, 0), (0, 1))])
