@@ -78,7 +78,7 @@ def decode_frames(frames: Sequence[bytes], size: int) -> UInt8[np.ndarray, "T si
 
 
 def decode_into(data: bytes, out: UInt8[np.ndarray, "size size 3"]) -> None:
-    """Decode an image to RGB and resize it to fill `out`, a contiguous array.
+    """Decode an image to RGB and resize it to fill `out`.
 
     The aspect ratio is not kept; face crops are square.
 

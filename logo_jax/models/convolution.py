@@ -108,6 +108,8 @@ def _plain(x: Array, kernel: Array, stride: int) -> Array:
     return lax.conv_general_dilated(x, kernel, (stride, stride), (ends, ends), None, None, _LAYOUT)
 
 
+# A function of its own in the program: the 20 layers of a backbone have few shapes, and each is
+# traced once.
 @partial(jax.jit, static_argnames="stride")
 def _on_cpu(x: Array, kernel: Array, stride: int) -> Array:
     if kernel.shape[0] == 1 or stride > 1 or min(x.shape[1:3]) == 1:

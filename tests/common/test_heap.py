@@ -11,6 +11,7 @@ PROGRAM = """
 import json, resource, sys, threading
 import numpy as np
 from logo_jax.common import heap
+from tests.common.memory import resident
 
 def faults(times):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -18,11 +19,6 @@ def faults(times):
         np.ones(2**25)  # 256 MiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
-
-kept = sys.argv[1] == "keep" and heap.keep_freed_memory()
 def in_a_thread(times):
     result = []
     thread = threading.Thread(target=lambda: result.append(faults(times)))
@@ -30,6 +26,7 @@ def in_a_thread(times):
     thread.join()
     return result[0]
 
+kept = sys.argv[1] == "keep" and heap.keep_freed_memory()
 faults(1)
 found = {"kept": kept, "faults": faults(5) + in_a_thread(5), "resident": resident()}
 heap.give_back()

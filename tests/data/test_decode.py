@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import io
-import resource
 import sys
 
 import cv2
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from logo_jax.common.errors import UserError
 from logo_jax.data import decode
 from logo_jax.data.datasets.synthetic_faces import configs, film, plan
+from tests.common.memory import resident
 
 RNG = np.random.default_rng(0)
 IMAGE = cv2.resize(RNG.integers(0, 256, (6, 5, 3), np.uint8), (40, 30))  # RGB, 30 high, 40 wide
@@ -268,9 +268,3 @@ def test_decoding_loses_no_memory(size, whole):
     before = resident()
     decode_many(5000)
     assert resident() - before < 4 * 2**20
-
-
-def resident():
-    """Memory of this process, in bytes."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()

@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from logo_jax.common import heap
 from logo_jax.experiments.train import train
 from logo_jax.training.log import TrainingLog
+from tests.common.memory import resident
 
 ROOT = Path(__file__).parents[2]
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -65,25 +65,24 @@ def test_memory_is_flat_over_4000_steps(config, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(program, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    resident = {int(step): size for step, size in json.loads(done.stdout.splitlines()[-1]).items()}
-    print({step: round(resident[step]) for step in resident if step % 250 == 0})
-    assert max(resident) == 4000
-    assert resident[4000] - resident[1000] < 24, resident
+    held = {int(step): size for step, size in json.loads(done.stdout.splitlines()[-1]).items()}
+    print({step: round(held[step]) for step in held if step % 250 == 0})
+    assert max(held) == 4000
+    assert held[4000] - held[1000] < 24, held
 
 
 def train_and_measure(recipe: Path, workdir: Path) -> dict[int, float]:
     """Memory of this process in MiB, by step."""
-    resident = {}
+    held = {}
     real = TrainingLog.write
 
     def write(log, step, values):
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        resident[step] = pages * resource.getpagesize() / 2**20
+        held[step] = resident() / 2**20
         real(log, step, values)
 
     TrainingLog.write = write
     train(pickle.loads(recipe.read_bytes()), workdir)
-    return resident
+    return held
 
 
 if __name__ == "__main__":
