@@ -78,7 +78,7 @@ def decode_frames(frames: Sequence[bytes], size: int) -> UInt8[np.ndarray, "T si
 
 
 def decode_into(data: bytes, out: UInt8[np.ndarray, "size size 3"]) -> None:
-    """Decode an image to RGB and resize it to fill `out`.
+    """Decode an image to RGB and resize it to fill `out`, a contiguous array.
 
     The aspect ratio is not kept; face crops are square.
 
@@ -90,12 +90,12 @@ def decode_into(data: bytes, out: UInt8[np.ndarray, "size size 3"]) -> None:
     try:
         if data.startswith(JPEG_START):
             # The smallest of 1, 1/2, 3/8, 1/4, 1/8 that leaves no side below `size`. Other
-            # fractions, such as 5/8, cost more than decoding it whole and averaging areas. Not into
-            # `out` at once: simplejpeg 1.9 loses memory for every image that does not fit.
-            image = _decode_jpeg(data, min_height=size, min_width=size, min_factor=2)
+            # fractions, such as 5/8, cost more than decoding it whole and averaging areas.
+            image = _decode_jpeg(data, out, min_height=size, min_width=size, min_factor=2)
         else:
             image = decode_image(data)
-        out[:] = resize(image, size)
+        if not np.may_share_memory(image, out):
+            out[:] = resize(image, size)
     except UserError as error:
         if isinstance(data, ImageFile):
             raise UserError(f"{data.path}: {error}") from error
@@ -128,7 +128,10 @@ def resize(image: UInt8[np.ndarray, "H W 3"], size: int) -> UInt8[np.ndarray, "s
     return image
 
 
-def _decode_jpeg(data: bytes, **scale: int) -> UInt8[np.ndarray, "H W 3"]:
+def _decode_jpeg(
+    data: bytes, buffer: UInt8[np.ndarray, "size size 3"] | None = None, **scale: int
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Decode into the buffer if the image is of its size."""
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
         _check_pixels(height, width)
@@ -136,7 +139,9 @@ def _decode_jpeg(data: bytes, **scale: int) -> UInt8[np.ndarray, "H W 3"]:
             # libjpeg-turbo turns it into no other space; OpenCV does, but accepts damaged data.
             simplejpeg.decode_jpeg(data, colorspace="CMYK", strict=True)
             return _decode_opencv(data)
-        return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, **scale)
+        if buffer is not None and (height, width) != buffer.shape[:2]:
+            buffer = None  # simplejpeg 1.9 loses memory for every image that does not fit
+        return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=buffer, **scale)
     except ValueError as error:
         raise UserError(f"the JPEG data is damaged or truncated ({error})") from error
 

@@ -251,12 +251,23 @@ def test_shrinking_averages_areas():
     np.testing.assert_allclose(decode.resize(image, 8), expected, atol=1)
 
 
+def test_only_the_memory_given_is_written():
+    """One frame of a batch, for an image of its size and for another."""
+    for image in (IMAGE[:, :30], IMAGE):
+        batch = np.full((3, 30, 30, 3), 7, np.uint8)
+        decode.decode_into(encode(".jpg", image), batch[1])
+        expected = decode.resize(decode.decode_image(encode(".jpg", image)), 30)
+        np.testing.assert_array_equal(batch[1], expected)
+        assert (batch[[0, 2]] == 7).all()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.parametrize("size", [16, 30, 64])
+@pytest.mark.parametrize("image", [IMAGE, IMAGE[:, :30]], ids=["oblong", "square"])
 @pytest.mark.parametrize("whole", [True, False])
-def test_decoding_loses_no_memory(size, whole):
+def test_decoding_loses_no_memory(size, image, whole):
     """Larger than asked for, as large, smaller, damaged: 4 KiB an image would be 20 MiB."""
-    data = encode(".jpg") if whole else encode(".jpg")[:-20]
+    data = encode(".jpg", image) if whole else encode(".jpg", image)[:-20]
     out = np.empty((size, size, 3), np.uint8)
 
     def decode_many(times):
