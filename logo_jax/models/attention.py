@@ -9,6 +9,7 @@ all tokens would give the same numbers at (THW)^2 cost; the tests use it as the 
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -56,17 +57,27 @@ def _plain_attention(
     q: Array, k: Array, v: Array, mask: Array | None, observe: Observe | None = None
 ) -> Array:
     q, k, v = (jnp.swapaxes(x, -3, -2) for x in (q, k, v))
-    return jnp.swapaxes(_attend(q, k, v, mask, observe), -3, -2)
+    # What is observed must not leave a function whose gradient is given.
+    mixed = _attend(q, k, v, mask) if observe is None else _weigh(q, k, v, mask, observe)[0]
+    return jnp.swapaxes(mixed, -3, -2)
 
 
-def _attend(
+# The gradient is given because the automatic one holds a second n x m array beside the weights. It
+# goes in reverse mode only (`jax.jvp` raises).
+@jax.custom_vjp
+def _attend(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+    return _weigh(q, k, v, mask)[0]
+
+
+def _weigh(
     q: Array, k: Array, v: Array, mask: Array | None, observe: Observe | None = None
-) -> Array:
+) -> tuple[Array, tuple[Array, ...]]:
     """Attention with the heads first: q [..., heads, n, d], k and v [..., heads, m, d].
 
-    The mixed values are divided by the sum of the exponentials, and not the n x m weights, in the
-    gradient too; and the heads come first, so that no product has to turn an n x m array. On a CPU
-    both together take a third of the time of softmax and einsum over [..., n, heads, d].
+    Returns the mixed values [..., heads, n, d], and what the gradient needs. Only the mixed values
+    are divided by the sums of the weights, not the n x m weights; and the heads come first, so that
+    no product has to turn an n x m array. On a CPU both together take a third of the time of
+    softmax and einsum over [..., n, heads, d].
     """
     scores = jnp.einsum("...nd,...md->...nm", q * q.shape[-1] ** -0.5, k)
     scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
@@ -80,7 +91,27 @@ def _attend(
     mixed = jnp.einsum(
         "...nm,...md->...nd", weights.astype(v.dtype), v, preferred_element_type=total.dtype
     )
-    return (mixed / total).astype(v.dtype)
+    mixed = (mixed / total).astype(v.dtype)
+    return mixed, (q, k, v, mixed, weights, total)
+
+
+def _attend_backward(kept: tuple[Array, ...], grad: Array) -> tuple[Array, Array, Array, None]:
+    """The gradient by the scores s = q k^T / sqrt(d) is p (g v^T - g . mixed), with weights p."""
+    q, k, v, mixed, weights, total = kept
+    product = partial(jnp.einsum, preferred_element_type=total.dtype)
+    grad = grad / total
+    along = (grad * mixed).sum(-1, keepdims=True)
+    grad = grad.astype(v.dtype)
+    of_v = product("...nm,...nd->...md", weights.astype(v.dtype), grad)
+    of_scores = weights * (product("...nd,...md->...nm", grad, v) - along)
+    of_scores = of_scores.astype(q.dtype)
+    scale = q.shape[-1] ** -0.5
+    of_q = product("...nm,...md->...nd", of_scores, k) * scale
+    of_k = product("...nm,...nd->...md", of_scores, q * scale)
+    return of_q.astype(q.dtype), of_k.astype(k.dtype), of_v.astype(v.dtype), None
+
+
+_attend.defvjp(_weigh, _attend_backward)
 
 
 def _chunked_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:

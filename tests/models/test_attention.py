@@ -84,6 +84,55 @@ def test_chunked_is_plain(masked, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+def materialized(q, k, v, mask):
+    """The plain formula, for automatic differentiation."""
+    scores = jnp.einsum("...nhd,...mhd->...hnm", q, k) / np.sqrt(q.shape[-1])
+    weights = jax.nn.softmax(jnp.where(mask[..., None, :, :], scores, -jnp.inf))
+    return jnp.einsum("...hnm,...mhd->...nhd", weights, v)
+
+
+@pytest.mark.parametrize("impl", ["xla", "chunked"])
+@pytest.mark.parametrize("masked", ["no mask", "of keys", "of pairs"])
+@pytest.mark.parametrize("batch", [(), (2, 3)])
+def test_gradients_are_those_of_the_formula(impl, masked, batch, monkeypatch):
+    monkeypatch.setattr(attention, "CHUNK", 4)
+    q, v_grad = draw(0, *batch, 9, 2, 3), draw(3, *batch, 9, 2, 3)
+    k, v = (draw(seed, *batch, 5, 2, 3) for seed in (1, 2))
+    mask = {
+        "no mask": None,
+        "of keys": jnp.arange(5)[None] > 1,
+        "of pairs": jnp.asarray(np.random.default_rng(4).random((9, 5)) > 0.3).at[:, 0].set(True),
+    }[masked]
+    ours = partial(attention.full_attention, mask=mask, impl=impl)
+    allowed = jnp.ones((9, 5), bool) if mask is None else mask
+
+    def gradients(attend):
+        return jit(jax.grad(lambda *a: (attend(*a) * v_grad).sum(), argnums=(0, 1, 2)))(q, k, v)
+
+    expected = gradients(partial(materialized, mask=allowed))
+    for found, right in zip(gradients(ours), expected, strict=True):
+        np.testing.assert_allclose(found, right, rtol=0, atol=1e-6 * np.abs(right).max())
+
+
+def test_gradients_in_bfloat16():
+    q, k, v = (draw(seed, 2, 6, 2, 8) for seed in range(3))
+    loss = lambda *a: jnp.sin(attention.full_attention(*a).astype(jnp.float32)).sum()  # noqa: E731
+    expected = jax.grad(loss, argnums=(0, 1, 2))(q, k, v)
+    found = jax.grad(loss, argnums=(0, 1, 2))(*(x.astype(jnp.bfloat16) for x in (q, k, v)))
+    for ours, right in zip(found, expected, strict=True):
+        assert ours.dtype == jnp.bfloat16
+        np.testing.assert_allclose(ours, right, rtol=0, atol=0.03 * np.abs(right).max())
+
+
+def test_the_gradient_holds_one_array_of_weights():
+    """The automatic one of the formula holds another beside it; what is small comes on top."""
+    q, k, v = (draw(seed, 4, 197, 4, 8) for seed in range(3))
+    weights = 4 * 4 * 197**2 * 4  # bytes
+    loss = jax.grad(lambda *a: (attention.full_attention(*a) ** 2).sum(), argnums=(0, 1, 2))
+    memory = jax.jit(loss).lower(q, k, v).compile().memory_analysis()
+    assert weights < memory.temp_size_in_bytes < 1.5 * weights
+
+
 def test_cudnn_is_refused_where_it_cannot_run():
     q = draw(0, 1, 4, 2, 8)
     with pytest.raises(UserError, match=r'"cudnn" needs a GPU .*choose "xla" or "chunked"'):
