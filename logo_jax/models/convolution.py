@@ -3,16 +3,16 @@
 On a CPU XLA's convolutions take up to four times as long as PyTorch's (docs/performance.md). There,
 and nowhere else, for 64 channels and more and padded by half a kernel,
 
-- a 3 x 3 convolution with stride 1 is Winograd's minimal filtering F(2 x 2, 3 x 3) (Lavin and Gray
-  2016, section 4.1): 16 products by the kernel in place of 36 for 2 x 2 outputs. Images of one row
-  or column, and large batches of large ones, for which it takes much memory, are left out;
-- one of 1 x 1, or with a stride, is a product of matrices for each position of the kernel.
+- a 3 x 3 convolution with stride 1 is Winograd's (winograd.py): a quarter of the multiplications.
+  Large batches of large images, for which it takes much memory, are left out;
+- one of 1 x 1, or with a stride, is a product of matrices for each position of the kernel, and so
+  is one of 3 x 3 on images of a few pixels.
 
 Both equal the plain convolution up to rounding: 1e-5 of the largest entry in a test, gradients too.
 bfloat16 keeps the plain form: Winograd's sums would lose digits that it does not have.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,11 +21,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-# With fewer channels the transforms around the products cost more than they save (measured).
+from logo_jax.models import winograd
+
+# Narrower layers gain too (32 channels: 1.3 to 2.2 times as fast), but a program of theirs is over
+# soon, and these forms take longer to compile.
 LEAST_CHANNELS = 64
-# Winograd's form holds up to 13 times the images, and a larger share of the machine's memory is not
+# Winograd's form holds up to 9 times the images, and a larger share of the machine's memory is not
 # worth the time. Stage 1 of ResNet-18 has 25 MiB for 8 clips of 16 frames of 112 px.
-LARGEST_IMAGES = 2**27  # bytes
+LARGEST_IMAGES = 2**28  # bytes
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -94,10 +97,12 @@ def _forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, 
 
 
 def _backward(stride: int, kept: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
-    def gradients(form: Any) -> Any:
-        return lambda x, kernel, grad: jax.vjp(partial(form, stride=stride), x, kernel)[1](grad)
+    def plain(x: Array, kernel: Array, grad: Array) -> tuple[Array, Array]:
+        return jax.vjp(partial(_plain, stride=stride), x, kernel)[1](grad)
 
-    return lax.platform_dependent(*kept, grad, cpu=gradients(_on_cpu), default=gradients(_plain))
+    return lax.platform_dependent(
+        *kept, grad, cpu=partial(_gradients_on_cpu, stride=stride), default=plain
+    )
 
 
 _convolve.defvjp(_forward, _backward)
@@ -108,14 +113,27 @@ def _plain(x: Array, kernel: Array, stride: int) -> Array:
     return lax.conv_general_dilated(x, kernel, (stride, stride), (ends, ends), None, None, _LAYOUT)
 
 
-# A function of its own in the program: the 20 layers of a backbone have few shapes, and each is
+# Functions of their own in the program: the 20 layers of a backbone have few shapes, and each is
 # traced once.
 @partial(jax.jit, static_argnames="stride")
 def _on_cpu(x: Array, kernel: Array, stride: int) -> Array:
-    if kernel.shape[0] == 1 or stride > 1 or min(x.shape[1:3]) == 1:
-        return _by_position(x, kernel, stride)
-    large = x.size * x.dtype.itemsize > LARGEST_IMAGES
-    return _plain(x, kernel, stride) if large else _winograd(x, kernel)
+    return _form(x, kernel, stride)(x, kernel)
+
+
+@partial(jax.jit, static_argnames="stride")
+def _gradients_on_cpu(x: Array, kernel: Array, grad: Array, stride: int) -> tuple[Array, Array]:
+    form = _form(x, kernel, stride)
+    if form is winograd.convolve:
+        return winograd.gradients(x, kernel, grad)
+    return jax.vjp(form, x, kernel)[1](grad)
+
+
+def _form(x: Array, kernel: Array, stride: int) -> Callable[[Array, Array], Array]:
+    if kernel.shape[0] == 1 or stride > 1 or not winograd.saves(*x.shape[1:3]):
+        return partial(_by_position, stride=stride)
+    if x.size * x.dtype.itemsize > LARGEST_IMAGES:
+        return partial(_plain, stride=stride)
+    return winograd.convolve
 
 
 def _by_position(x: Array, kernel: Array, stride: int) -> Array:
@@ -132,48 +150,3 @@ def _by_position(x: Array, kernel: Array, stride: int) -> Array:
             under = lax.slice(x, (0, row, column, 0), end, (1, stride, stride, 1))
             total += under.reshape(-1, channels) @ kernel[row, column]
     return total.reshape(batch, tall, wide, features)
-
-
-def _winograd(x: Array, kernel: Array) -> Array:
-    """A^T [(G g G^T) * (B^T d B)] A over tiles d of 4 x 4 pixels, two apart.
-
-    The 16 parts of tiles and kernel are lists: XLA then writes each where a product reads it.
-    """
-    batch, height, width, channels = x.shape
-    tall, wide = -(-height // 2), -(-width // 2)  # tiles
-    x = jnp.pad(x, ((0, 0), (1, 2 * tall + 1 - height), (1, 2 * wide + 1 - width), (0, 0)))
-    pixels = [part for rows in _tiles(x, 1, tall) for part in _tiles(rows, 2, wide)]
-    weights = [part for rows in _kernel(kernel) for part in _kernel(rows)]
-    products = [
-        (part.reshape(-1, channels) @ weight).reshape(batch, tall, wide, kernel.shape[3])
-        for part, weight in zip(pixels, weights, strict=True)
-    ]
-    columns = zip(*(_outputs(products[4 * row : 4 * row + 4]) for row in range(4)), strict=True)
-    left, right = (_outputs(list(column)) for column in columns)  # each: upper, lower
-    rows = [jnp.stack(pair, 3) for pair in zip(left, right, strict=True)]  # [B, tall, wide, 2, K]
-    return jnp.stack(rows, 2).reshape(batch, 2 * tall, 2 * wide, kernel.shape[3])[
-        :, :height, :width
-    ]
-
-
-def _tiles(x: Array, axis: int, count: int) -> list[Array]:
-    """B^T d along an axis: of tiles of four pixels that start at every second one."""
-    shape = (*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
-    even, odd = (lax.index_in_dim(x.reshape(shape), i, axis + 1, keepdims=False) for i in (0, 1))
-    d0, d1, d2, d3 = (
-        lax.slice_in_dim(part, start, start + count, axis=axis)
-        for start in (0, 1)
-        for part in (even, odd)
-    )
-    return [d0 - d2, d1 + d2, d2 - d1, d1 - d3]
-
-
-def _kernel(g: Array) -> list[Array]:
-    """G g along the first axis."""
-    ends, middle = (g[0] + g[2]) / 2, g[1] / 2
-    return [g[0], ends + middle, ends - middle, g[2]]
-
-
-def _outputs(m: list[Array]) -> tuple[Array, Array]:
-    """A^T m."""
-    return m[0] + m[1] + m[2], m[1] - m[2] - m[3]

@@ -5,8 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from logo_jax.models import convolution
+from logo_jax.models import convolution, winograd
 from logo_jax.models.convolution import LEAST_CHANNELS, convolve
 from logo_jax.study.count import MultiplyAdds, breakdown
 
@@ -18,7 +20,12 @@ LAYOUT = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 CASES = [
     ((2, 8, 8), 3, 1),
     ((3, 7, 5), 3, 1),
+    ((2, 4, 4), 3, 1),
+    ((1, 9, 12), 3, 1),
+    ((2, 3, 3), 3, 1),
+    ((2, 2, 9), 3, 1),
     ((1, 2, 3), 3, 1),
+    ((1, 2, 2), 3, 1),
     ((2, 1, 6), 3, 1),
     ((2, 6, 1), 3, 1),
     ((2, 1, 1), 3, 1),
@@ -77,6 +84,34 @@ def test_a_large_sum_is_as_exact_as_the_plain_form():
     ours = all_of(x, kernel, grad, 1)[2]
     off = [np.abs(found - exact).max() / np.abs(exact).max() for found in (ours, plain[1](grad)[0])]
     assert off[0] < 1e-5 and off[0] < 4 * off[1], off
+
+
+@pytest.mark.slow
+def test_many_channels_after_a_relu():
+    """Sums of 4,608 products of one sign by the kernel's: stage 4 of ResNet-18."""
+    x = np.maximum(RNG.normal(size=(8, 4, 4, 512)), 0).astype(np.float32)
+    kernel = RNG.normal(size=(3, 3, 512, 512)).astype(np.float32)
+    grad = RNG.normal(size=(8, 4, 4, 512)).astype(np.float32)
+    found = all_of(jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(grad), 1)
+    for ours, exact in zip(found, by_definition(x, kernel, grad, 1), strict=True):
+        assert np.abs(ours - exact).max() < 1e-5 * np.abs(exact).max()
+
+
+@given(st.lists(st.integers(-6, 6), min_size=2, max_size=6, unique=True), st.integers(0, 2**32))
+def test_minimal_filtering_at_any_points(quarters, seed):
+    points = [quarter / 4 for quarter in quarters]
+    a_t, g, b_t = winograd.cook_toom(points)
+    assert a_t.shape == (len(points) - 1, len(points) + 1)
+    rng = np.random.default_rng(seed)
+    weights, numbers = rng.normal(size=3), rng.normal(size=len(points) + 1)
+    found = a_t @ ((g @ weights) * (b_t @ numbers))
+    expected = np.correlate(numbers, weights, "valid")
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_winograd_is_used_where_it_takes_fewer_products():
+    sizes = [(28, 28), (14, 14), (7, 7), (4, 4), (3, 3), (2, 2), (1, 8), (8, 1), (1, 1)]
+    assert [winograd.saves(*size) for size in sizes] == [True] * 5 + [False] * 4
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
@@ -145,7 +180,7 @@ def test_large_images_take_no_memory_beside_the_plain_forms(monkeypatch):
         compiled = jax.jit(all_of, static_argnums=3).lower(*given, 1).compile()
         return compiled.memory_analysis().temp_size_in_bytes / given[0].nbytes
 
-    assert temporary(arrays((2, 16, 16), 3, 1)) > 6  # Winograd's
+    assert temporary(arrays((2, 16, 16), 3, 1)) > 5  # Winograd's
     large = arrays((2, 16, 18), 3, 1)  # of another shape, so that it is not in jit's cache
     monkeypatch.setattr(convolution, "LARGEST_IMAGES", large[0].nbytes - 1)
     assert temporary(large) < 4
