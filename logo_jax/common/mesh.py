@@ -37,10 +37,7 @@ def split_over_devices(mesh: Mesh) -> NamedSharding:
 
 def to_devices(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Make global arrays of this host's rows of a batch."""
-    sharding = split_over_devices(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
-    }
+    return jax.make_array_from_process_local_data(split_over_devices(mesh), dict(batch))
 
 
 def on_all_devices(tree: Any, mesh: Mesh) -> Any:

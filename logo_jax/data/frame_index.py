@@ -49,7 +49,7 @@ class FrameIndex:
                 raise ValueError(f"it has {len(entries):,} frames of {self._starts[-1]:,}")
         self._entries = entries.view(np.ndarray)
         self._count = int(self._entries["shard"][-1]) + 1
-        self._files: dict[int, IO[bytes]] = {}
+        self._files: dict[int, tuple[Path, IO[bytes]]] = {}
 
     def read(self, row: int, indices: Int[np.ndarray, " n"]) -> list[bytes]:
         """Read frames of clip `row`.
@@ -59,18 +59,18 @@ class FrameIndex:
         """
         places = self._entries[self._starts[row] + indices].tolist()
         shard = places[0][0]  # a clip is one record
-        with damage_named(self._path(shard)):
-            if shard not in self._files:
-                self._files[shard] = open(self._path(shard), "rb", buffering=0)
-            file = self._files[shard].fileno()
-            frames = [_read(file, start, size) for _, size, start, _ in places]
+        if shard not in self._files:
+            path = self._folder / self._shard_name.format(index=shard, count=self._count)
+            with damage_named(path):
+                self._files[shard] = path, open(path, "rb", buffering=0)
+        path, file = self._files[shard]
+        with damage_named(path):
+            number = file.fileno()
+            frames = [_read(number, start, size) for _, size, start, _ in places]
             for frame, (_, _, start, crc) in zip(frames, places, strict=True):
                 if zlib.crc32(frame) != crc:
                     raise ValueError(f"the frame at byte {start:,} is not the one that was stored")
         return frames
-
-    def _path(self, shard: int) -> Path:
-        return self._folder / self._shard_name.format(index=shard, count=self._count)
 
 
 def locate(shards: Sequence[tuple[Path, int]]) -> Shaped[np.ndarray, " F"]:

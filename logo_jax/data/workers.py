@@ -1,7 +1,6 @@
 """Batches by number, made here or in worker processes, with Grain."""
 
 import contextlib
-import ctypes
 import functools
 import math
 import multiprocessing.resource_tracker
@@ -16,14 +15,11 @@ import numpy as np
 from absl import flags
 from jaxtyping import UInt8
 
+from logo_jax.common import heap
 from logo_jax.data import pool, shared_frames
 
 # The alignment that JAX asks for: on a CPU, a batch that has it becomes a device array uncopied.
 _ALIGNMENT = 64
-
-# Options of glibc's mallopt, see malloc.h, and the size below which freed memory is kept.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT = 2**30
 
 # In a worker: memory that the parent reads.
 _slots: shared_frames.Slots | None = None
@@ -36,7 +32,8 @@ def iterate(
     if len(steps) == 0:
         return
     if num_workers == 0:
-        _keep_freed_memory()
+        # The system clears each page of fresh memory, which can take as long as decoding.
+        heap.keep_freed_memory()
     # A batch is tens of megabytes; Grain's defaults would read 500 ahead in 16 threads.
     plain = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     dataset = grain.MapDataset.range(steps.start, steps.stop).map(batches).to_iter_dataset(plain)
@@ -77,18 +74,6 @@ def new_frames(shape: tuple[int, ...]) -> Iterator[UInt8[np.ndarray, "..."]]:
     yield memory[start : start + size].reshape(shape)
 
 
-def _keep_freed_memory() -> None:
-    """Let the next batch have the memory of the last one, where glibc is the C library.
-
-    By default memory of this size goes back to the system when it is freed, and the system clears
-    each page of it before it gives it out again, which can take as long as decoding.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _KEPT)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT)
-
-
 @contextlib.contextmanager
 def _stop_signals_held() -> Iterator[None]:
     """Hold Ctrl-C and SIGTERM back for the block; processes that it starts hold them for good.
@@ -111,6 +96,6 @@ def _start_worker(file: tuple[int, int] | None, index: int, count: int) -> None:
     # parent alone decides: it finishes its step, which may need another batch, and ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _keep_freed_memory()
+    heap.keep_freed_memory()
     pool.end_with_parent()  # Grain's workers do not notice when it was killed
     cv2.setNumThreads(0)  # the workers share the cores already
