@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.side_by_side import KEEP_MEMORY
+from benchmarks.side_by_side import LEAVE_MEMORY
 from logo_jax.common import heap
 from logo_jax.common.progress import track
 from logo_jax.common.versions import versions
@@ -232,12 +232,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--schemes", default=",".join(Study.schemes), help="as in the study")
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--keep_memory", action="store_true", help=KEEP_MEMORY)
+    parser.add_argument("--leave_memory", action="store_true", help=LEAVE_MEMORY)
     arguments = parser.parse_args()
     if torch is None:
         print("PyTorch is not installed: pip install -r requirements-torch.txt, and try again.")
         return
-    keeps = arguments.keep_memory and heap.keep_freed_memory()
+    keeps = not arguments.leave_memory and heap.keep_freed_memory()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     names = tuple(arguments.schemes.split(","))
     rows = [row for size in SIZES for row in compare(*size, names, arguments.repeats)]

@@ -35,7 +35,7 @@ try:
 except ImportError:
     torch = None
 
-KEEP_MEMORY = "both keep freed memory, as launch.py does; else as the C library does"
+LEAVE_MEMORY = "freed memory as the C library has it; else both keep it, as launch.py does"
 MISSING = "PyTorch is not installed: pip install -r requirements-torch.txt, and try again."
 CLASSES = 7
 CLOSE = 1e-3  # of float32 logits, in units of the largest
@@ -52,11 +52,11 @@ def arguments(description: str, batches: str, **more: str) -> argparse.Namespace
     parser.add_argument("--side", type=int, default=112, help="pixels")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--no_compile", action="store_true", help="without torch.compile")
-    parser.add_argument("--keep_memory", action="store_true", help=KEEP_MEMORY)
+    parser.add_argument("--leave_memory", action="store_true", help=LEAVE_MEMORY)
     for name, value in more.items():
         parser.add_argument(f"--{name}", default=value)
     found = parser.parse_args()
-    found.keep_memory = found.keep_memory and heap.keep_freed_memory()
+    found.keep_memory = not found.leave_memory and heap.keep_freed_memory()
     found.batch = [int(size) for size in found.batch.split(",")]
     found.dtype = found.dtype.split(",")
     return found
