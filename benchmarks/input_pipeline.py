@@ -35,6 +35,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from logo_jax.common import heap
 from logo_jax.common.mesh import data_mesh, to_devices
 from logo_jax.common.progress import track
 from logo_jax.common.versions import versions
@@ -223,6 +224,7 @@ def main() -> None:
     parser.add_argument("--workers", default="0,1,2")
     arguments = parser.parse_args()
     clips, repeats = arguments.clips, arguments.repeats
+    heap.keep_freed_memory()  # as launch.py does
     rates: dict[str, list[float]]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -2,8 +2,8 @@
 
 A step on CPU takes its intermediate arrays in one piece. glibc asks the system for a piece of more
 than 32 MiB each time and hands it back after, and every page comes back as a fault that fills it
-with zeros: a sixth of a training step of the paper's model (docs/performance.md). On the hosts of
-accelerators this has not been measured.
+with zeros: a quarter and more of a training step of the paper's model (docs/performance.md). On the
+hosts of accelerators this has not been measured.
 """
 
 import ctypes
@@ -15,7 +15,8 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 def keep_freed_memory() -> bool:
     """Let the process keep freed memory for its next arrays; return whether it does.
 
-    To be called once, before arrays are made. Only glibc on Linux knows this; elsewhere nothing is
+    For programs and worker processes, before they make arrays: it holds for the whole process, and
+    a library should not decide it. Only glibc on Linux knows this; elsewhere nothing is
     changed. All memory then comes from one heap, which never shrinks by itself, see `give_back`.
     """
     mallopt = _of_glibc("mallopt")

@@ -80,7 +80,8 @@ def decode_frames(frames: Sequence[bytes], size: int) -> UInt8[np.ndarray, "T si
 def decode_into(data: bytes, out: UInt8[np.ndarray, "size size 3"]) -> None:
     """Decode an image to RGB and resize it to fill `out`, a contiguous array.
 
-    The aspect ratio is not kept; face crops are square.
+    The aspect ratio is not kept; face crops are square. A damaged image of the size of `out` may
+    leave part of itself there.
 
     Raises:
         UserError: the image is damaged, too large or of no known format. The message names the

@@ -31,9 +31,6 @@ def iterate(
     """Yield `batches(step)` for each of `steps`; closing the generator ends the workers."""
     if len(steps) == 0:
         return
-    if num_workers == 0:
-        # The system clears each page of fresh memory, which can take as long as decoding.
-        heap.keep_freed_memory()
     # A batch is tens of megabytes; Grain's defaults would read 500 ahead in 16 threads.
     plain = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     dataset = grain.MapDataset.range(steps.start, steps.stop).map(batches).to_iter_dataset(plain)

@@ -19,6 +19,7 @@ from logo_jax.common.errors import UserError, pick
 
 Window = tuple[int, int, int]
 Observe = Callable[[Array], object]
+Attend = Callable[[Array, Array, Array, Array | None], Array]
 
 
 def full_attention(
@@ -48,18 +49,31 @@ def full_attention(
         UserError: `impl` is unknown, or "cudnn" where there is no GPU or the type is float32.
     """
     attend = pick(IMPLEMENTATIONS, impl, "attention_impl")
-    if observe is not None:
-        return _plain_attention(q, k, v, mask, observe)
-    return attend(q, k, v, mask)
-
-
-def _plain_attention(
-    q: Array, k: Array, v: Array, mask: Array | None, observe: Observe | None = None
-) -> Array:
-    q, k, v = (jnp.swapaxes(x, -3, -2) for x in (q, k, v))
+    if observe is None:
+        return attend(q, k, v, mask)
     # What is observed must not leave a function whose gradient is given.
-    mixed = _attend(q, k, v, mask) if observe is None else _weigh(q, k, v, mask, observe)[0]
-    return jnp.swapaxes(mixed, -3, -2)
+    return _heads_first(
+        lambda q, k, v, mask: _weigh(q, k, v, mask, observe)[0], q, k, v, mask, merge=False
+    )
+
+
+def _heads_first(
+    attend: Attend, q: Array, k: Array, v: Array, mask: Array | None, merge: bool = True
+) -> Array:
+    """Attend over [*batch heads n d], or, without a mask, over [batch * heads n d].
+
+    With one leading axis XLA computes the gradient by the scores in the place of the weights; with
+    an axis of length 1 before it, it does not.
+    """
+    *batch, _, heads, _ = q.shape
+    leading = (math.prod(batch) * heads,) if merge and mask is None else (*batch, heads)
+
+    def turn(x: Array) -> Array:
+        x = jnp.swapaxes(x, -3, -2)
+        return x.reshape(*leading, *x.shape[-2:])
+
+    mixed = attend(turn(q), turn(k), turn(v), mask)
+    return jnp.swapaxes(mixed.reshape(*batch, heads, *mixed.shape[-2:]), -3, -2)
 
 
 # The gradient is given because the automatic one holds a second n x m array beside the weights. It
@@ -72,9 +86,9 @@ def _attend(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
 def _weigh(
     q: Array, k: Array, v: Array, mask: Array | None, observe: Observe | None = None
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Attention with the heads first: q [..., heads, n, d], k and v [..., heads, m, d].
+    """Attention of q [..., n, d] over k and v [..., m, d]; with a mask, of [..., heads, n, d].
 
-    Returns the mixed values [..., heads, n, d], and what the gradient needs. Only the mixed values
+    Returns the mixed values [..., n, d], and what the gradient needs. Only the mixed values
     are divided by the sums of the weights, not the n x m weights; and the heads come first, so that
     no product has to turn an n x m array. On a CPU both together take a third of the time of
     softmax and einsum over [..., n, heads, d].
@@ -91,17 +105,17 @@ def _weigh(
     mixed = jnp.einsum(
         "...nm,...md->...nd", weights.astype(v.dtype), v, preferred_element_type=total.dtype
     )
-    mixed = (mixed / total).astype(v.dtype)
-    return mixed, (q, k, v, mixed, weights, total)
+    mixed /= total
+    return mixed.astype(v.dtype), (q, k, v, mixed, weights, total)
 
 
 def _attend_backward(kept: tuple[Array, ...], grad: Array) -> tuple[Array, Array, Array, None]:
     """The gradient by the scores s = q k^T / sqrt(d) is p (g v^T - g . mixed), with weights p."""
     q, k, v, mixed, weights, total = kept
     product = partial(jnp.einsum, preferred_element_type=total.dtype)
-    grad = grad / total
-    along = (grad * mixed).sum(-1, keepdims=True)
-    grad = grad.astype(v.dtype)
+    grad = (grad / total).astype(v.dtype)
+    # Of the same rounded numbers as the product below, from which it is taken.
+    along = (grad.astype(total.dtype) * mixed).sum(-1, keepdims=True)
     of_v = product("...nm,...nd->...md", weights.astype(v.dtype), grad)
     of_scores = weights * (product("...nd,...md->...nm", grad, v) - along)
     of_scores = of_scores.astype(q.dtype)
@@ -114,11 +128,10 @@ def _attend_backward(kept: tuple[Array, ...], grad: Array) -> tuple[Array, Array
 _attend.defvjp(_weigh, _attend_backward)
 
 
-def _chunked_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
-    n = q.shape[-3]
+def _attend_in_chunks(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+    n = q.shape[-2]
     if n <= CHUNK:
-        return _plain_attention(q, k, v, mask)
-    q, k, v = (jnp.swapaxes(x, -3, -2) for x in (q, k, v))
+        return _attend(q, k, v, mask)
     count = math.ceil(n / CHUNK)
     size = math.ceil(n / count)  # equal chunks, so that little is added to the last one
 
@@ -135,9 +148,8 @@ def _chunked_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Arra
     def attend(chunk: list[Array]) -> Array:
         return _attend(chunk[0], k, v, chunk[1] if len(chunk) > 1 else None)
 
-    mixed = jnp.moveaxis(jax.lax.map(attend, chunks), 0, -3)  # [..., heads, count, size, d]
-    mixed = mixed.reshape(*mixed.shape[:-3], -1, mixed.shape[-1])[..., :n, :]
-    return jnp.swapaxes(mixed, -3, -2)
+    mixed = jnp.moveaxis(jax.lax.map(attend, chunks), 0, -3)  # [..., count, size, d]
+    return mixed.reshape(*q.shape[:-2], count * size, v.shape[-1])[..., :n, :]
 
 
 def _cudnn_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
@@ -163,9 +175,9 @@ def _cudnn_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
 
 
 CHUNK = 128  # queries at most
-IMPLEMENTATIONS = {
-    "xla": _plain_attention,
-    "chunked": _chunked_attention,
+IMPLEMENTATIONS: dict[str, Attend] = {
+    "xla": partial(_heads_first, _attend),
+    "chunked": partial(_heads_first, _attend_in_chunks),
     "cudnn": _cudnn_attention,
 }
 
@@ -298,52 +310,3 @@ def window_occupancy(grid: tuple[int, ...], window: Window) -> Bool[Array, "nW f
     """True for the tokens of the grid, False for those that padding adds to its windows."""
     real = pad_grid(jnp.ones((1, *grid)), window)
     return to_windows(real, window)[0] > 0
-
-
-# Pooling: one token per window. Those with parameters take them as arguments; PooledTokens in
-# blocks.py owns the parameters.
-
-
-def average_pool(x: Float[Array, "B T H W D"], window: Window) -> Float[Array, "B nW D"]:
-    """Mean of the tokens of each window; padding does not count."""
-    counts = window_occupancy(x.shape[1:4], window).sum(-1)  # [nW]
-    return to_windows(pad_grid(x, window), window).sum(2) / counts[:, None].astype(x.dtype)
-
-
-def max_pool(x: Float[Array, "B T H W D"], window: Window) -> Float[Array, "B nW D"]:
-    """Largest value of each channel in each window; padding does not count."""
-    real = window_occupancy(x.shape[1:4], window)  # [nW, fhw]
-    windows = to_windows(pad_grid(x, window), window)
-    return jnp.where(real[..., None], windows, -jnp.inf).max(2)
-
-
-def weighted_pool(
-    x: Float[Array, "B T H W D"], weights: Float[Array, "fhw D"], window: Window
-) -> Float[Array, "B nW D"]:
-    """Weighted sum of the tokens of each window, one weight per position in it and channel.
-
-    This is a depthwise convolution with kernel = stride = window, without bias. It is written as
-    multiply and sum over the grid as it lies: on a CPU the convolution is hundreds of times slower
-    in XLA, and cutting windows first makes the gradient nine times slower. A window that padding
-    fills up is scaled by fhw / (tokens in it), so that weights of 1 / fhw are the average there
-    too.
-    """
-    counts = window_occupancy(x.shape[1:4], window).sum(-1)  # [nW]
-    scale = (math.prod(window) / counts)[:, None].astype(x.dtype)
-    x = pad_grid(x, window)
-    batch, t, h, w, dim = x.shape
-    f, a, b = window
-    x = x.reshape(batch, t // f, f, h // a, a, w // b, b, dim)
-    weighted = x * weights.reshape(f, 1, a, 1, b, dim)
-    return weighted.sum((2, 4, 6)).reshape(batch, -1, dim) * scale
-
-
-def conv_pool(
-    x: Float[Array, "B T H W D"],
-    kernel: Float[Array, "fhwD D2"],
-    bias: Float[Array, " D2"],
-    window: Window,
-) -> Float[Array, "B nW D2"]:
-    """Full convolution with kernel = stride = window; padding counts as zeros, as in a CNN."""
-    windows = to_windows(pad_grid(x, window), window)  # [B, nW, fhw, D]
-    return windows.reshape(*windows.shape[:2], -1) @ kernel + bias

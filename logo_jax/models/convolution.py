@@ -23,12 +23,13 @@ from jaxtyping import Array, Float
 
 from logo_jax.models import winograd
 
-# Narrower layers gain too (32 channels: 1.3 to 2.2 times as fast), but a program of theirs is over
-# soon, and these forms take longer to compile.
+# Narrower layers gain too (docs/performance.md), but a program of theirs is over soon, and these
+# forms take longer to compile.
 LEAST_CHANNELS = 64
-# Winograd's form holds up to 9 times the images, and a larger share of the machine's memory is not
-# worth the time. Stage 1 of ResNet-18 has 25 MiB for 8 clips of 16 frames of 112 px.
-LARGEST_IMAGES = 2**28  # bytes
+# Winograd's form holds, output and gradients together, about three times the parts of its images. A
+# larger share of the machine's memory is not worth the time. For 8 clips of 16 frames of 112 px the
+# parts of stage 1 of ResNet-18 have 55 MiB.
+LARGEST_PARTS = 2**29  # bytes
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -65,7 +66,7 @@ def convolve(
         and all(dilation in (None, (1, 1)) for dilation in (lhs_dilation, rhs_dilation))
         and feature_group_count == 1
         and precision is None
-        and all(isinstance(size, int) for size in x.shape[1:3])  # not of a symbolic export
+        and all(isinstance(size, int) for size in x.shape)  # not of a symbolic export
         and layout == own_layout
     )
     if own:
@@ -131,7 +132,8 @@ def _gradients_on_cpu(x: Array, kernel: Array, grad: Array, stride: int) -> tupl
 def _form(x: Array, kernel: Array, stride: int) -> Callable[[Array, Array], Array]:
     if kernel.shape[0] == 1 or stride > 1 or not winograd.saves(*x.shape[1:3]):
         return partial(_by_position, stride=stride)
-    if x.size * x.dtype.itemsize > LARGEST_IMAGES:
+    parts = x.shape[0] * winograd.entries(*x.shape[1:3]) * max(kernel.shape[2:])
+    if parts * x.dtype.itemsize > LARGEST_PARTS:
         return partial(_plain, stride=stride)
     return winograd.convolve
 

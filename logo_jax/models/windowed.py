@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from logo_jax.models import attention
+from logo_jax.models import attention, pooling
 from logo_jax.models.layers import (
     AttentionOptions,
     Branch,
@@ -164,18 +164,18 @@ class PooledTokens(nn.Module):
         if options.pool == "weighted":
             start = nn.initializers.constant(1 / positions)
             weights = self.param("weights", start, (positions, dim))
-            pooled = attention.weighted_pool(grid, weights.astype(grid.dtype), window)
+            pooled = pooling.weighted_pool(grid, weights.astype(grid.dtype), window)
             weight = jnp.abs(weights).sum(-1)
         elif options.pool == "conv":
             start = nn.initializers.lecun_normal()
             kernel = self.param("kernel", start, (positions * dim, dim))
             bias = self.param("bias", nn.initializers.zeros, (dim,)).astype(grid.dtype)
-            pooled = attention.conv_pool(grid, kernel.astype(grid.dtype), bias, window)
+            pooled = pooling.conv_pool(grid, kernel.astype(grid.dtype), bias, window)
             weight = jnp.abs(kernel).reshape(positions, -1).sum(-1)
         elif options.pool == "max":
-            pooled = attention.max_pool(grid, window)
+            pooled = pooling.max_pool(grid, window)
         else:
-            pooled = attention.average_pool(grid, window)
+            pooled = pooling.average_pool(grid, window)
         observe = maps(self, "shares")
         if observe is None:
             return pooled

@@ -45,10 +45,14 @@ A_T, G, B_T = cook_toom((0.0, 5 / 8, -5 / 8, 3 / 2, -3 / 2))
 TILE = len(A_T)  # outputs along an axis
 
 
+def entries(height: int, width: int) -> int:
+    """Numbers that the parts of an image have for each channel."""
+    return -(-height // TILE) * -(-width // TILE) * len(B_T) ** 2
+
+
 def saves(height: int, width: int) -> bool:
     """Whether images of this size take fewer products than the 9 of the kernel for each pixel."""
-    tiles = -(-height // TILE) * -(-width // TILE)
-    return tiles * len(B_T) ** 2 < 9 * height * width
+    return entries(height, width) < 9 * height * width
 
 
 def convolve(

@@ -261,6 +261,14 @@ def test_only_the_memory_given_is_written():
         assert (batch[[0, 2]] == 7).all()
 
 
+def test_an_image_of_the_right_size_is_not_copied(monkeypatch):
+    out = np.zeros((30, 30, 3), np.uint8)
+    expected = decode.decode_image(encode(".jpg", IMAGE[:, :30]))
+    monkeypatch.delattr(decode, "resize")
+    decode.decode_into(encode(".jpg", IMAGE[:, :30]), out)
+    np.testing.assert_array_equal(out, expected)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.parametrize("size", [16, 30, 64])
 @pytest.mark.parametrize("image", [IMAGE, IMAGE[:, :30]], ids=["oblong", "square"])

@@ -175,15 +175,20 @@ def test_no_images():
         assert shapes == [grad.shape, x.shape, kernel.shape]
 
 
-def test_large_images_take_no_memory_beside_the_plain_forms(monkeypatch):
+@pytest.mark.parametrize("images", [(64, 16, 16), (64, 5, 5), (64, 9, 13)])
+def test_large_images_take_no_memory_beside_the_plain_forms(images, monkeypatch):
     def temporary(given):
         compiled = jax.jit(all_of, static_argnums=3).lower(*given, 1).compile()
-        return compiled.memory_analysis().temp_size_in_bytes / given[0].nbytes
+        return compiled.memory_analysis().temp_size_in_bytes
 
-    assert temporary(arrays((2, 16, 16), 3, 1)) > 5  # Winograd's
-    large = arrays((2, 16, 18), 3, 1)  # of another shape, so that it is not in jit's cache
-    monkeypatch.setattr(convolution, "LARGEST_IMAGES", large[0].nbytes - 1)
-    assert temporary(large) < 4
+    given = arrays(images, 3, 1)
+    parts = images[0] * winograd.entries(*images[1:]) * K * 4  # bytes
+    kernels = 3 * 36 * C * K * 4
+    assert 2 * parts < temporary(given) < 3.5 * parts + kernels
+    # Of another shape, so that it is not in jit's cache.
+    x, kernel, grad = (np.concatenate([a, a[:1]]) if a.shape[0] == 64 else a for a in given)
+    monkeypatch.setattr(convolution, "LARGEST_PARTS", parts)
+    assert temporary((x, kernel, grad)) < 4 * max(x.nbytes, grad.nbytes)
 
 
 @pytest.mark.parametrize("padding", [((0, 0), (0, 0)), ((1, 0), (0, 1))])
