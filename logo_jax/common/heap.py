@@ -16,8 +16,8 @@ def keep_freed_memory() -> bool:
     """Let the process keep freed memory for its next arrays; return whether it does.
 
     For programs and worker processes, before they make arrays: it holds for the whole process, and
-    a library should not decide it. Only glibc on Linux knows this; elsewhere nothing is
-    changed. All memory then comes from one heap, which never shrinks by itself, see `give_back`.
+    a library should not decide it. Only glibc on Linux knows this; elsewhere nothing is changed.
+    All memory then comes from one heap, which never shrinks by itself, see `give_back`.
     """
     mallopt = _of_glibc("mallopt")
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_ARENA_MAX, 1))

@@ -84,8 +84,8 @@ def convolve(
     )
 
 
-# The gradient is given, so that it keeps nothing but the arguments: the transformed images are four
-# times as large as the images, and cost little to compute again.
+# The gradient is given, so that it keeps nothing but the arguments: the parts of the images are
+# more than twice as large as the images, and cost little to compute again.
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(x: Array, kernel: Array, stride: int) -> Array:
     return lax.platform_dependent(
