@@ -10,6 +10,7 @@ all tokens would give the same numbers at (THW)^2 cost; the tests use it as the 
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +41,7 @@ def full_attention(
         observe: called with the weights `[*batch heads n m]`, whose rows sum to 1. Only the plain
             form has them, and is then taken whatever `impl` says.
         impl: "xla", the plain form; "chunked", which holds the weights of at most `CHUNK` queries
-            and computes them anew for the gradient; "cudnn", a fused kernel for bfloat16 on GPU.
+            and computes them again for the gradient; "cudnn", a fused kernel for bfloat16 on GPU.
 
     Returns:
         The mixed values in the type of `v`. The softmax runs in float32 at least.
@@ -53,7 +54,9 @@ def full_attention(
         return attend(q, k, v, mask)
     # What is observed must not leave a function whose gradient is given.
     return _heads_first(
-        lambda q, k, v, mask: _weigh(q, k, v, mask, observe)[0], q, k, v, mask, merge=False
+        lambda q, k, v, mask: _weigh(_scores(q, k, mask), v, observe)[0].astype(v.dtype),
+        *(q, k, v, mask),
+        merge=False,
     )
 
 
@@ -80,23 +83,42 @@ def _heads_first(
 # goes in reverse mode only (`jax.jvp` raises).
 @jax.custom_vjp
 def _attend(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
-    return _weigh(q, k, v, mask)[0]
+    return _weigh(_scores(q, k, mask), v)[0].astype(v.dtype)
 
 
-def _weigh(
-    q: Array, k: Array, v: Array, mask: Array | None, observe: Observe | None = None
-) -> tuple[Array, tuple[Array, ...]]:
-    """Attention of q [..., n, d] over k and v [..., m, d]; with a mask, of [..., heads, n, d].
+def _attend_forward(q: Array, k: Array, v: Array, mask: Array | None) -> tuple[Array, Any]:
+    mixed, weights, total = _weigh(_scores(q, k, mask), v)
+    return mixed.astype(v.dtype), (q, k, v, mixed, weights, total)
 
-    Returns the mixed values [..., n, d], and what the gradient needs. Only the mixed values
-    are divided by the sums of the weights, not the n x m weights; and the heads come first, so that
-    no product has to turn an n x m array. On a CPU both together take a third of the time of
-    softmax and einsum over [..., n, heads, d].
-    """
+
+def _attend_backward(kept: Any, grad: Array) -> tuple[Array, Array, Array, None]:
+    q, k, v, mixed, weights, total = kept
+    # Without the barrier XLA would hold the sums spread over all channels, from the first pass on.
+    grad = grad / jax.lax.optimization_barrier(total)
+    of_q, of_k, of_v = _gradients(q, k, v, mixed, weights, grad)
+    return of_q.astype(q.dtype), of_k.astype(k.dtype), of_v.astype(v.dtype), None
+
+
+_attend.defvjp(_attend_forward, _attend_backward)
+
+
+def _scores(q: Array, k: Array, mask: Array | None) -> Array:
+    """Scaled products of q [..., n, d] and k [..., m, d]; with a mask, of [..., heads, n, d]."""
     scores = jnp.einsum("...nd,...md->...nm", q * q.shape[-1] ** -0.5, k)
     scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
     if mask is not None:
         scores = jnp.where(mask[..., None, :, :], scores, -jnp.inf)
+    return scores
+
+
+def _weigh(scores: Array, v: Array, observe: Observe | None = None) -> tuple[Array, Array, Array]:
+    """Mix v [..., m, d] by the softmax of the scores [..., n, m].
+
+    Returns the mixed values [..., n, d], the weights [..., n, m] before they are divided by their
+    sums, and the sums. Only the mixed values are divided, not the n x m weights; and the heads come
+    first, so that no product has to turn an n x m array. On a CPU both together take a third of the
+    time of softmax and einsum over [..., n, heads, d].
+    """
     # A shift of a row cancels out, so that its derivative is 0.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
     total = weights.sum(-1, keepdims=True)
@@ -105,51 +127,93 @@ def _weigh(
     mixed = jnp.einsum(
         "...nm,...md->...nd", weights.astype(v.dtype), v, preferred_element_type=total.dtype
     )
-    mixed /= total
-    return mixed.astype(v.dtype), (q, k, v, mixed, weights, total)
+    return mixed / total, weights, total
 
 
-def _attend_backward(kept: tuple[Array, ...], grad: Array) -> tuple[Array, Array, Array, None]:
-    """The gradient by the scores s = q k^T / sqrt(d) is p (g v^T - g . mixed), with weights p."""
-    q, k, v, mixed, weights, total = kept
-    product = partial(jnp.einsum, preferred_element_type=total.dtype)
-    grad = (grad / total).astype(v.dtype)
+def _gradients(
+    q: Array, k: Array, v: Array, mixed: Array, weights: Array, grad: Array
+) -> tuple[Array, Array, Array]:
+    """Gradients by q, k and v, in the type of the weights.
+
+    That by the scores s = q k^T / sqrt(d) is p (g v^T - g . mixed), with p the softmax and g the
+    gradient by the mixed values. `weights` and `grad` are p and g; or p c and g / c, with a c > 0
+    for each query.
+    """
+    product = partial(jnp.einsum, preferred_element_type=weights.dtype)
+    grad = grad.astype(v.dtype)
     # Of the same rounded numbers as the product below, from which it is taken.
-    along = (grad.astype(total.dtype) * mixed).sum(-1, keepdims=True)
+    along = (grad.astype(weights.dtype) * mixed).sum(-1, keepdims=True)
     of_v = product("...nm,...nd->...md", weights.astype(v.dtype), grad)
     of_scores = weights * (product("...nd,...md->...nm", grad, v) - along)
     of_scores = of_scores.astype(q.dtype)
     scale = q.shape[-1] ** -0.5
     of_q = product("...nm,...md->...nd", of_scores, k) * scale
     of_k = product("...nm,...nd->...md", of_scores, q * scale)
+    return of_q, of_k, of_v
+
+
+# The gradient is given here as well: of each query it keeps the mixed values and one number.
+@jax.custom_vjp
+def _attend_in_chunks(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+    return _chunks_forward(q, k, v, mask)[0]
+
+
+def _chunks_forward(q: Array, k: Array, v: Array, mask: Array | None) -> tuple[Array, Any]:
+    def attend(chunk: list[Array]) -> tuple[Array, Array]:
+        q, *mask = chunk
+        scores = _scores(q, k, mask[0] if mask else None)
+        mixed, _, total = _weigh(scores, v)
+        return mixed, scores.max(-1, keepdims=True) + jnp.log(total)
+
+    mixed, logsumexp = (
+        _from_chunks(x, q.shape[-2]) for x in jax.lax.map(attend, _query_chunks(mask, q))
+    )
+    return mixed.astype(v.dtype), (q, k, v, mask, mixed, logsumexp)
+
+
+def _chunks_backward(kept: Any, grad: Array) -> tuple[Array, Array, Array, None]:
+    q, k, v, mask, mixed, logsumexp = kept
+
+    def attend(sums: tuple[Array, Array], chunk: list[Array]) -> tuple[tuple[Array, Array], Array]:
+        q, mixed, logsumexp, grad, *mask = chunk
+        weights = jnp.exp(_scores(q, k, mask[0] if mask else None) - logsumexp)
+        of_q, of_k, of_v = _gradients(q, k, v, mixed, weights, grad)
+        return (sums[0] + of_k, sums[1] + of_v), of_q
+
+    start = jnp.zeros_like(k, logsumexp.dtype), jnp.zeros_like(v, logsumexp.dtype)
+    chunks = _query_chunks(mask, q, mixed, logsumexp, grad)
+    (of_k, of_v), of_q = jax.lax.scan(attend, start, chunks)
+    of_q = _from_chunks(of_q, q.shape[-2])
     return of_q.astype(q.dtype), of_k.astype(k.dtype), of_v.astype(v.dtype), None
 
 
-_attend.defvjp(_weigh, _attend_backward)
+_attend_in_chunks.defvjp(_chunks_forward, _chunks_backward)
 
 
-def _attend_in_chunks(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
-    n = q.shape[-2]
-    if n <= CHUNK:
-        return _attend(q, k, v, mask)
+def _query_chunks(mask: Array | None, *arrays: Array) -> list[Array]:
+    """Cut [..., n, last] of the queries into [count, ..., size, last]; the mask comes last.
+
+    The chunks are equal, so that little is added to the last one; what is added allows all keys,
+    since a query needs one.
+    """
+    n = arrays[0].shape[-2]
     count = math.ceil(n / CHUNK)
-    size = math.ceil(n / count)  # equal chunks, so that little is added to the last one
+    size = math.ceil(n / count)
 
-    def in_chunks(x: Array) -> Array:  # [..., n, last] -> [count, ..., size, last]
+    def cut(x: Array) -> Array:
         ends = [(0, 0)] * (x.ndim - 2) + [(0, count * size - n), (0, 0)]
-        x = jnp.pad(x, ends, constant_values=x.dtype == bool)  # a query needs a key
+        x = jnp.pad(x, ends, constant_values=x.dtype == bool)
         return jnp.moveaxis(x.reshape(*x.shape[:-2], count, size, x.shape[-1]), -3, 0)
 
-    chunks = [in_chunks(q)]
     if mask is not None:
-        chunks.append(in_chunks(jnp.broadcast_to(mask, (*mask.shape[:-2], n, mask.shape[-1]))))
+        arrays = (*arrays, jnp.broadcast_to(mask, (*mask.shape[:-2], n, mask.shape[-1])))
+    return [cut(x) for x in arrays]
 
-    @jax.checkpoint  # else the gradient would hold the weights of all queries after all
-    def attend(chunk: list[Array]) -> Array:
-        return _attend(chunk[0], k, v, chunk[1] if len(chunk) > 1 else None)
 
-    mixed = jnp.moveaxis(jax.lax.map(attend, chunks), 0, -3)  # [..., count, size, d]
-    return mixed.reshape(*q.shape[:-2], count * size, v.shape[-1])[..., :n, :]
+def _from_chunks(chunks: Array, n: int) -> Array:
+    """Undo the cut: [count, ..., size, last] -> [..., n, last]."""
+    x = jnp.moveaxis(chunks, 0, -3)
+    return x.reshape(*x.shape[:-3], x.shape[-3] * x.shape[-2], x.shape[-1])[..., :n, :]
 
 
 def _cudnn_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:

@@ -153,7 +153,8 @@ class CopiedSpatial(nn.Module):
         positions = norm(grid).reshape(batch, frames, -1, dim)
         x = jnp.concatenate([copies, positions], axis=2)  # [B, T, K + HW, D]
         x = SelfAttention(self.options, name="attention")(x)
-        return join(x[:, :, :count].mean(1), x[:, :, count:].reshape(grid.shape))
+        copies, near = jnp.split(x, [count], axis=2)
+        return join(copies.mean(1), near.reshape(grid.shape))
 
 
 def _spatial_step(

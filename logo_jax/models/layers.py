@@ -136,5 +136,6 @@ def split(
     tokens: Float[Array, "B N D"], cls: Float[Array, "B K D"], grid: Float[Array, "B T H W D"]
 ) -> Tokens:
     """Undo `join`, with the shapes of `cls` and `grid`."""
-    count = cls.shape[1]
-    return tokens[:, count:].reshape(grid.shape), tokens[:, :count]
+    # Two slices would be two arrays of all tokens in the gradient, one of them zeros.
+    cls, flat = jnp.split(tokens, [cls.shape[1]], axis=1)
+    return flat.reshape(grid.shape), cls

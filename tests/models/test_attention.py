@@ -119,13 +119,14 @@ def test_gradients_are_those_of_the_formula(impl, masked, batch, monkeypatch):
         np.testing.assert_allclose(found, right, rtol=0, atol=1e-6 * np.abs(right).max())
 
 
+@pytest.mark.parametrize("impl", ["xla", "chunked"])
 @pytest.mark.parametrize("offset", [0, 5])
-def test_gradients_in_bfloat16(offset):
+def test_gradients_in_bfloat16(offset, impl):
     """A common offset of the values cancels out of the gradient by the queries."""
     q, k, v = (draw(seed, 2, 200, 2, 32) for seed in range(3))
     given = [x.astype(jnp.bfloat16) for x in (q, k, v + offset)]
     grad = draw(3, *q.shape).astype(jnp.bfloat16).astype(jnp.float32)
-    loss = lambda *a: (attention.full_attention(*a) * grad).sum()  # noqa: E731
+    loss = lambda *a: (attention.full_attention(*a, impl=impl) * grad).sum()  # noqa: E731
     gradients = jit(jax.grad(loss, argnums=(0, 1, 2)))
     expected = gradients(*(x.astype(jnp.float32) for x in given))
     for ours, right in zip(gradients(*given), expected, strict=True):
