@@ -76,6 +76,17 @@ def test_output_and_gradients_are_those_of_the_definition(images, side, stride):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize(("images", "side", "stride"), [CASES[1], CASES[9], CASES[12], CASES[14]])
+def test_bfloat16_is_rounded_once(images, side, stride):
+    """The sums are float32; what is left is the rounding of the result, 2^-9 of itself."""
+    given = [x.astype(jnp.bfloat16) for x in arrays(images, side, stride)]
+    found = jax.jit(all_of, static_argnums=3)(*given, stride)
+    for ours, exact in zip(found, by_definition(*given, stride), strict=True):
+        assert ours.dtype == jnp.bfloat16
+        off = np.abs(np.asarray(ours, np.float64) - exact)
+        assert (off <= 2**-8 * np.abs(exact) + 1e-5 * np.abs(exact).max()).all()
+
+
 def test_a_large_sum_is_as_exact_as_the_plain_form():
     """The gradient by the kernel sums over all pixels: 32 images of 28 x 28."""
     x, kernel, grad = arrays((32, 28, 28), 3, 1)
@@ -140,7 +151,7 @@ def test_the_count_is_that_of_the_plain_form(side, stride):
 @pytest.mark.parametrize(
     ("dtype", "kernel", "more"),
     [
-        (jnp.bfloat16, (3, 3, C, K), {}),
+        (jnp.float16, (3, 3, C, K), {}),
         (jnp.float32, (3, 3, C - 1, K), {}),
         (jnp.float32, (5, 5, C, K), {}),
         (jnp.float32, (3, 3, C, K), {"precision": "highest"}),
