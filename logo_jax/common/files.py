@@ -1,8 +1,10 @@
 """Files that are either whole or absent."""
 
 import contextlib
+import fcntl
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +52,31 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
     with atomic_writer(path) as file:
         json.dump(content, file, indent=2, ensure_ascii=False)
         file.write("\n")
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike, waiting: str) -> Iterator[None]:
+    """Hold the lock of the file `path`; who waits for another holder prints `waiting` first.
+
+    A holder that is killed frees it.
+
+    Raises:
+        UserError: the file can be neither made nor read.
+    """
+    try:
+        # One that another user has made can be locked by who may read it.
+        file = open(path) if os.path.exists(path) else open(path, "w")
+    except OSError as error:
+        raise UserError(
+            f"Cannot open {path}: {error.strerror}; choose a folder that you may write to."
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(waiting, file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def make_folder(path: str | os.PathLike) -> Path:

@@ -7,14 +7,12 @@ was made from. TensorFlow is not needed.
 """
 
 import abc
-import contextlib
-import fcntl
 import functools
 import inspect
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -168,11 +166,13 @@ class ClipBuilder(TfdsForm):
         self.allow_missing = allow_missing
         self.allow_empty_classes = allow_empty_classes
         self.num_workers = num_workers
+        self.made_here = False  # whether `prepare` has made the set, and not found it
+        self.data_root = Path(data_dir).expanduser().absolute()
         config = tfds.core.BuilderConfig(name=self.config_name)
         with readable(self.source):  # some take the classes from folders
             if self.needs_source:
                 self._check_source(given=bool(source))
-            super().__init__(data_dir=Path(data_dir).expanduser().absolute(), config=config)
+            super().__init__(data_dir=self.data_root, config=config)
 
     @property
     def folder(self) -> Path:
@@ -187,13 +187,19 @@ class ClipBuilder(TfdsForm):
         on from there. A second process that prepares the same set waits for the first.
 
         Raises:
-            UserError: clips with problems, a class without clips, or a disk that cannot be
-                written to.
+            UserError: clips with problems, a class without clips, a damaged set in its place, or
+                a disk that cannot be written to.
         """
         parent = files.make_folder(self.folder.parent)
-        with _locked(parent / ".lock", self.folder):
+        waiting = f"Waiting: another process prepares {self.folder}."
+        with files.locked(parent / ".lock", waiting):
             if (self.folder / RECORD).exists():
                 return self.folder
+            if self.folder.exists():  # TFDS would take it for a finished set
+                raise UserError(
+                    f"{self.folder} is there without {RECORD}: it is no prepared set, or a "
+                    "damaged one; delete it and prepare again."
+                )
             for stale in parent.glob("incomplete.*"):  # of TFDS, from an attempt that was killed
                 shutil.rmtree(stale)
             try:
@@ -208,7 +214,9 @@ class ClipBuilder(TfdsForm):
                     f"Cannot write the prepared set to {self.folder}: {error}; free some space "
                     "there or choose another data_dir. Started again, it goes on from here."
                 ) from error
+            self.made_here = True
             shutil.rmtree(self._stage)
+            print(self._summary, file=sys.stderr, flush=True)
         return self.folder
 
     def _download_and_prepare(self, dl_manager, download_config=None):
@@ -227,10 +235,13 @@ class ClipBuilder(TfdsForm):
         finished = [shard for shard in found if shard.num_stored]
         index = frame_index.locate([(shard.path, shard.num_stored) for shard in finished])
         self.adopt(finished)
-        np.save(self.folder / frame_index.INDEX, index)
-        outcome.write_table(self.folder, stored)
-        outcome.write_record(self, self._entries_digest, problems, [*remarks, *leaks])
-        print(outcome.summary(self, stored, problems), file=sys.stderr, flush=True)
+        try:
+            np.save(self.folder / frame_index.INDEX, index)
+            outcome.write_table(self.folder, stored)
+            outcome.write_record(self, self._entries_digest, problems, [*remarks, *leaks])
+        except UserError as error:  # it names a folder of TFDS that will not be there
+            raise (error.__cause__ or error) from error
+        self._summary = outcome.summary(self, stored, problems)
 
     # The parts of a preparation.
 
@@ -325,15 +336,3 @@ def _check_types(known: Mapping[str, inspect.Parameter], options: Mapping[str, A
             wanted = name in known and type(known[name].default) is kind
             if wanted and not isinstance(given, kind):
                 raise UserError(f"{name}={given!r}: give {what}.")
-
-
-@contextlib.contextmanager
-def _locked(path: Path, folder: Path) -> Iterator[None]:
-    """Hold a lock that other processes wait for; a killed holder frees it."""
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"Waiting: another process prepares {folder}.", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

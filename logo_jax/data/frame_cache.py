@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -209,8 +210,10 @@ def open_cache(
     """Open the cache of a prepared set; None where the bound is 0 or clips are no prepared set.
 
     Raises:
-        UserError: as `FrameCache`.
+        UserError: as `FrameCache`, or the bound is no number of GiB.
     """
+    if not 0 <= cache_gib < math.inf:
+        raise UserError(f"cache_gib is {cache_gib}: give a number of GiB, or 0 for no cache.")
     if not cache_gib or not hasattr(prepared, "fingerprint"):
         return None
     root = cache_dir or prepared.folder / FOLDER

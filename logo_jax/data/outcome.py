@@ -102,7 +102,8 @@ def write_table(folder: Path, stored: Sequence[Stored]) -> None:
 def write_record(
     builder: Any, entries_digest: str, problems: Sequence[str], remarks: Sequence[str]
 ) -> None:
-    """Write what the set was made from."""
+    """Write what the set was made from, and the sizes of its files; the last file to be written."""
+    sizes = {path.name: path.stat().st_size for path in sorted(builder.folder.iterdir())}
     record = {
         "name": builder.name,
         "config": builder.config_name,
@@ -112,6 +113,7 @@ def write_record(
         "entries": entries_digest,
         "left_out": list(problems),
         "remarks": list(remarks),
+        "files": sizes,
     }
     files.write_json(builder.folder / RECORD, record)
 

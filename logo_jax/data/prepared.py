@@ -98,14 +98,22 @@ def load(
         num_workers=num_workers,
         **options,
     )
-    if not (folder / RECORD).exists():
+    try:
+        there = (folder / RECORD).exists()
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be looked for ({error.strerror}): choose another data_dir or name."
+        ) from error
+    if not there:
         if cls.needs_source and not source:
             raise UserError(
                 f'The data set "{name}" is not prepared in {folder}, and no source folder is '
                 f"given. {cls.how_to_get}"
             )
-        build(source=source).prepare()
-        source = ""  # nothing can have changed
+        builder = build(source=source)
+        builder.prepare()
+        if builder.made_here:  # and not by another process, of another source, in the meantime
+            source = ""  # nothing can have changed
     prepared = PreparedSet(folder)
     if source and cls.needs_source:
         check_source(build, source, prepared)
@@ -168,6 +176,12 @@ class PreparedSet(ClipTable):
             self.remarks: list[str] = record["remarks"]
             self.source: str = record["source"]
             self.entries_digest: str = record["entries"]
+            sizes: dict[str, int] = record.get("files", {})  # older sets have none
+        for name, size in sizes.items():
+            with damage_named(self.folder / name):
+                found = (self.folder / name).stat().st_size
+                if found != size:
+                    raise ValueError(f"it has {found:,} bytes of {size:,}")
         with damage_named(self.folder / TABLE):
             table = (self.folder / TABLE).read_bytes()
             digest = hashlib.sha256(table)  # the table has a hash of the frames of each clip

@@ -49,7 +49,12 @@ class TfdsForm(tfds.core.DatasetBuilder):
         raise NotImplementedError("Use as_data_source().")
 
     def adopt(self, found: Sequence[Shard]) -> None:
-        """Move the shards into the folder of the set and tell TFDS of them."""
+        """Put the shards into the folder of the set, too, and tell TFDS of them.
+
+        They stay where they are as well (hard links, which take no space) until the whole set
+        stands, so that nothing is lost if it does not come to that. File systems without such
+        links have them moved.
+        """
         template = tfds.core.ShardedFileTemplate(
             data_dir=self.data_path,
             dataset_name=self.name,
@@ -58,9 +63,11 @@ class TfdsForm(tfds.core.DatasetBuilder):
         )
         num_bytes = sum(shard.path.stat().st_size for shard in found)
         for index, shard in enumerate(found):
-            os.replace(
-                shard.path, template.sharded_filepath(shard_index=index, num_shards=len(found))
-            )
+            place = template.sharded_filepath(shard_index=index, num_shards=len(found))
+            try:
+                os.link(shard.path, place)
+            except OSError:
+                os.replace(shard.path, place)
         split = tfds.core.SplitInfo(
             name=SPLIT,
             shard_lengths=[shard.num_stored for shard in found],

@@ -1,5 +1,6 @@
 """Preparation: whole or absent, whatever happens on the way."""
 
+import errno
 import os
 import shutil
 import signal
@@ -9,13 +10,15 @@ import textwrap
 import time
 from pathlib import Path
 from typing import ClassVar
+from unittest import mock
 
 import cv2
 import numpy as np
 import pytest
 
+from logo_jax.common import files
 from logo_jax.common.errors import UserError
-from logo_jax.data import PreparedSet, builder, pool, shards
+from logo_jax.data import PreparedSet, builder, outcome, pool, shards
 from logo_jax.data.decode import decode_image
 
 ROOT = Path(__file__).parents[2]
@@ -236,6 +239,64 @@ def counting(tmp_path, monkeypatch):
         return Counting.read
 
     return prepare
+
+
+@pytest.mark.parametrize("write", ["table", "record"])
+def test_a_failure_after_the_last_shard_loses_none(counting, tmp_path, monkeypatch, capsys, write):
+    def fails(folder, *_):
+        with files.atomic_writer(tmp_path / "counting" / "x" / "any") as file:
+            file.write("half")
+            raise OSError(errno.ENOSPC, "No space left on device", "incomplete.0/clips.csv")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outcome, f"write_{write}", fails)
+        with pytest.raises(UserError, match=r"Cannot write .*No space.*it goes on from here"):
+            made = Counting(data_dir=tmp_path, num_workers=0)
+            made.prepare()
+    assert "Prepared" not in capsys.readouterr().err
+    assert counting() == []  # nothing is read again
+    assert "Prepared" in capsys.readouterr().err
+    whole(tmp_path / "counting/x/1.0.0")
+
+
+def test_without_hard_links_shards_are_moved(counting, tmp_path, monkeypatch):
+    def refuses(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuses)
+    counting()
+    whole(tmp_path / "counting/x/1.0.0")
+
+
+def test_a_folder_without_record_is_no_set(counting, tmp_path):
+    counting(killed_at=9, error=KeyboardInterrupt)
+    folder = tmp_path / "counting/x/1.0.0"
+    folder.mkdir()
+    with pytest.raises(UserError, match=r"1\.0\.0 is there without prepared.json.*delete it"):
+        Counting(data_dir=tmp_path, num_workers=0).prepare()
+    folder.rmdir()
+    assert counting() == [8, 9, 10]  # what was finished is still there
+
+
+def test_a_lock_of_another_user(tmp_path):
+    path = tmp_path / ".lock"
+    path.touch()
+    opened = []
+
+    def read_only(name, mode="r"):
+        opened.append(mode)
+        if mode != "r":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open(name, mode)
+
+    with mock.patch.object(files, "open", read_only, create=True):
+        with files.locked(path, "waiting"):
+            pass
+        path.unlink()
+        with pytest.raises(UserError, match=r"Cannot open .*\.lock: Permission denied"):
+            with files.locked(path, "waiting"):
+                pass
+    assert opened == ["r", "w"]
 
 
 def whole(folder):

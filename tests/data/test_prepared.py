@@ -99,6 +99,19 @@ def test_a_damaged_set_is_refused(three_shards, tmp_path, damage):
         assert message.endswith("delete its folder and prepare again.") and "\n" not in message
 
 
+@pytest.mark.parametrize("name", ["clips.csv", "frames.npy", shard(1)])
+@pytest.mark.parametrize("kept", [None, 0, -4])
+def test_a_lost_or_cut_file_is_noticed_when_the_set_is_opened(three_shards, tmp_path, name, kept):
+    copy = tmp_path / "copy"
+    shutil.copytree(three_shards, copy)
+    data = (copy / name).read_bytes()
+    (copy / name).unlink()
+    if kept is not None:
+        (copy / name).write_bytes(data[:kept])
+    with pytest.raises(UserError, match=rf"{copy / name} cannot be read \("):
+        PreparedSet(copy)
+
+
 def test_a_shard_of_other_clips_is_refused(three_shards, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(three_shards, copy)

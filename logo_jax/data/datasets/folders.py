@@ -16,7 +16,9 @@ def inner_folders(parent: Path) -> list[Path]:
             folder that holds it.
     """
     inner = [path for path in parent.iterdir() if not path.name.startswith(".")]
-    images = sorted(path.name for path in inner if path.suffix.lower() in SUFFIXES)
+    images = sorted(
+        path.name for path in inner if path.suffix.lower() in SUFFIXES and not path.is_dir()
+    )
     if images:
         raise UserError(
             f"{parent}: {images[0]} should be in a folder of its clip, "

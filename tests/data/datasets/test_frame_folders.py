@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import logo_jax.data
 from logo_jax.common.errors import UserError
+from logo_jax.data.datasets.frame_folders.builder import FrameFolders
 
 
 def write_frames(folder, num_frames, suffix=".png", shape=(8, 8, 3), seed=0):
@@ -67,6 +68,41 @@ def test_a_tree_of_folders(tree, capsys):
     assert "train, test: 6 train, 0 val, 3 test" in capsys.readouterr().err
     with pytest.raises(UserError, match="has one split and takes no fold"):
         prepared.rows("train", 1)
+
+
+def test_a_set_that_another_process_made_meanwhile_is_compared(tree, tmp_path, monkeypatch):
+    """Two preparations at once of different sources: the second one waits, and finds the first."""
+    other = tmp_path / "other" / "clips"
+    shutil.copytree(tree, other)
+    shutil.rmtree(other / "test" / "calm" / "b")
+    write_frames(other / "test" / "calm" / "c", 2)
+    prepare = FrameFolders.prepare
+
+    def waits(builder):
+        monkeypatch.setattr(FrameFolders, "prepare", prepare)
+        load(tree)
+        return prepare(builder)
+
+    monkeypatch.setattr(FrameFolders, "prepare", waits)
+    with pytest.raises(UserError, match=rf"was prepared from {tree} and not from {other}"):
+        logo_jax.data.load("frame_folders", tmp_path / "data", source=other, num_workers=0)
+
+
+def test_prepared_sets_beside_the_clips(tree):
+    """`--source=.` with the usual data_dir, more than once."""
+    for _ in range(2):
+        prepared = logo_jax.data.load("frame_folders", tree / "data", source=tree, num_workers=0)
+        assert len(prepared) == 9
+
+
+def test_a_clip_folder_may_be_called_as_an_image(tree):
+    (tree / "test" / "calm" / "b").rename(tree / "test" / "calm" / "b.jpg")
+    assert "test/calm/b.jpg" in load(tree).clip_ids
+
+
+def test_names_that_no_file_system_takes(tree, tmp_path):
+    with pytest.raises(UserError, match="File name too long"):
+        load(tree, set_name="x" * 300)
 
 
 def test_lists(listed):

@@ -104,6 +104,9 @@ class FrameFolders(ClipBuilder):
     @functools.cached_property
     def _splits(self) -> list[Path]:
         folders = inner_folders(self.source)
+        # With --source=. and the usual data_dir, prepared sets lie there too.
+        if self.data_root in folders and self.data_root.name not in PARTS:
+            folders.remove(self.data_root)
         for folder in folders:
             if folder.name not in PARTS:
                 raise UserError(
