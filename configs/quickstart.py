@@ -3,8 +3,8 @@
     python launch.py --config=configs/quickstart.py
 
 Expected: a test WAR above 0.90, and at most 0.65 for the same model on shuffled frames (a model
-blind to their order cannot exceed 0.571). Cost: four to five minutes on 2 CPU cores, of which half
-a minute draws the data set, once, and half a minute compiles.
+blind to their order cannot exceed 0.571). Cost: two to five minutes on 2 CPU cores; the data set is
+drawn once.
 
 The controls, each a training of the same length:
 

@@ -152,36 +152,35 @@ def _gradients(
     return of_q, of_k, of_v
 
 
-# The gradient is given here as well: of each query it keeps the mixed values and one number.
+# The gradient is given here as well: of each query it keeps the mixed values and two numbers.
 @jax.custom_vjp
 def _attend_in_chunks(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
     return _chunks_forward(q, k, v, mask)[0]
 
 
 def _chunks_forward(q: Array, k: Array, v: Array, mask: Array | None) -> tuple[Array, Any]:
-    def attend(chunk: list[Array]) -> tuple[Array, Array]:
+    def attend(chunk: list[Array]) -> tuple[Array, Array, Array]:
         q, *mask = chunk
         scores = _scores(q, k, mask[0] if mask else None)
         mixed, _, total = _weigh(scores, v)
-        return mixed, scores.max(-1, keepdims=True) + jnp.log(total)
+        return mixed, scores.max(-1, keepdims=True), total
 
-    mixed, logsumexp = (
-        _from_chunks(x, q.shape[-2]) for x in jax.lax.map(attend, _query_chunks(mask, q))
-    )
-    return mixed.astype(v.dtype), (q, k, v, mask, mixed, logsumexp)
+    chunks = jax.lax.map(attend, _query_chunks(mask, q))
+    mixed, highest, total = (_from_chunks(x, q.shape[-2]) for x in chunks)
+    return mixed.astype(v.dtype), (q, k, v, mask, mixed, highest, total)
 
 
 def _chunks_backward(kept: Any, grad: Array) -> tuple[Array, Array, Array, None]:
-    q, k, v, mask, mixed, logsumexp = kept
+    q, k, v, mask, mixed, highest, total = kept
 
     def attend(sums: tuple[Array, Array], chunk: list[Array]) -> tuple[tuple[Array, Array], Array]:
-        q, mixed, logsumexp, grad, *mask = chunk
-        weights = jnp.exp(_scores(q, k, mask[0] if mask else None) - logsumexp)
+        q, mixed, highest, grad, *mask = chunk
+        weights = jnp.exp(_scores(q, k, mask[0] if mask else None) - highest)
         of_q, of_k, of_v = _gradients(q, k, v, mixed, weights, grad)
         return (sums[0] + of_k, sums[1] + of_v), of_q
 
-    start = jnp.zeros_like(k, logsumexp.dtype), jnp.zeros_like(v, logsumexp.dtype)
-    chunks = _query_chunks(mask, q, mixed, logsumexp, grad)
+    start = jnp.zeros_like(k, total.dtype), jnp.zeros_like(v, total.dtype)
+    chunks = _query_chunks(mask, q, mixed, highest, grad / total)
     (of_k, of_v), of_q = jax.lax.scan(attend, start, chunks)
     of_q = _from_chunks(of_q, q.shape[-2])
     return of_q.astype(q.dtype), of_k.astype(k.dtype), of_v.astype(v.dtype), None

@@ -6,6 +6,7 @@ terms are nearly all of the cost; and `window`, `local_global` over windows on o
 """
 
 import itertools
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -129,9 +130,9 @@ class Study:
         for name in self.series:
             pick(dict.fromkeys(SERIES), name, "series of a study")
         for name in self.schemes:
-            scheme, _, impl = name.partition(":")
+            scheme, colon, impl = name.partition(":")
             pick(SCHEMES, scheme, "attention scheme")
-            pick(IMPLEMENTATIONS, impl or "xla", "attention_impl")
+            pick(IMPLEMENTATIONS, impl if colon else "xla", "attention_impl")
         for dtype in self.dtypes:
             compute_dtype(dtype)
         for what in ("schemes", "grids", "windows", "dims", "dtypes", "series"):
@@ -147,9 +148,15 @@ class Study:
         for what in ("num_heads", "batch", "repeats"):
             if getattr(self, what) < 1:
                 raise UserError(f"{what} is {getattr(self, what)}: it must be at least 1.")
+        if not 0 <= self.memory_gib < math.inf:
+            raise UserError(
+                f"memory_gib is {self.memory_gib}: give a number of GiB, or 0 for what is free."
+            )
         for dim in self.dims:
             if dim < 1 or dim % self.num_heads:
                 raise UserError(f"dims has {dim}: give a positive multiple of {self.num_heads}.")
+        if not self.groups():
+            raise UserError(f"There is nothing to measure: {'; '.join(self.unused())}.")
 
     def groups(self) -> list[list[Point]]:
         """Points that are measured in turn with one another: of one series, dim and dtype."""

@@ -52,7 +52,12 @@ def run_study(study: Study, workdir: Path) -> list[Row]:
     make_folder(workdir)
     machine = describe_machine()
     rows = read_rows(workdir / LINES, machine)
-    known = {_identity(row): row for row in rows}
+    # What did not fit is tried again when it may take another share of the memory.
+    known = {
+        _identity(row): row
+        for row in rows
+        if row["status"] == "measured" or row.get("memory_gib") == study.memory_gib
+    }
     groups = study.groups()
     points = [point for group in groups for point in group]
     left = [[p for p in group if _identity(p.record()) not in known] for group in groups]
@@ -68,7 +73,8 @@ def run_study(study: Study, workdir: Path) -> list[Row]:
             if dtype not in rates:
                 rates[dtype] = matmul_rate(dtype)
             for row in _measure_group(group, study.repeats, limit, rates[dtype], progress):
-                known[_identity(row)] = row = row | {"machine": machine}
+                row |= {"memory_gib": study.memory_gib, "machine": machine}
+                known[_identity(row)] = row
                 _append(workdir / LINES, row)
     finally:
         progress.close()
@@ -110,7 +116,7 @@ def read_rows(path: Path, machine: str) -> list[Row]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            other, _ = row["machine"], _identity(row)
+            other, _, _ = row["machine"], row["status"], _identity(row)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}, line {number} is no point of a study: delete that line, and the point "

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import jax
 import pytest
@@ -77,6 +78,29 @@ def test_what_does_not_fit_does_not_stop_the_study(tmp_path):
     assert full["counted_products"] == 2 * 8 * 513**2  # what it costs is known all the same
     assert "needs a GPU" in cudnn["status"]
     assert ours["status"] == "measured" and ours["training_ms"] > 0
+    # With the same limit it is not tried again, with another one it is.
+    assert run.run_study(study, tmp_path) == [full, cudnn, ours]
+    again = run.run_study(replace(study, memory_gib=1), tmp_path)
+    assert again[0]["status"] == "measured" and again[2] == ours
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("memory_gib", float("nan"), "memory_gib is nan: give a number of GiB"),
+        ("memory_gib", float("inf"), "memory_gib is inf"),
+        ("memory_gib", -1, "memory_gib is -1"),
+        ("schemes", ("full:",), "attention_impl"),
+    ],
+)
+def test_choices_that_no_study_can_use(field, value, message):
+    with pytest.raises(UserError, match=message):
+        Study(**TINY | {field: value})
+
+
+def test_a_study_without_a_point():
+    with pytest.raises(UserError, match="nothing to measure: the window 3 x 3 x 3 does not divide"):
+        Study(**TINY | {"schemes": ("local",), "windows": ((3, 3, 3),)})
 
 
 def test_a_scheme_of_ones_own_needs_no_formula(tmp_path, monkeypatch):
@@ -88,7 +112,7 @@ def test_a_scheme_of_ones_own_needs_no_formula(tmp_path, monkeypatch):
 
 
 def test_files_that_do_not_belong_here(tmp_path):
-    row = dict.fromkeys(run.IDENTITY, "") | {"machine": "an abacus"}
+    row = dict.fromkeys(run.IDENTITY, "") | {"status": "measured", "machine": "an abacus"}
     (tmp_path / "study.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(UserError, match="another machine .an abacus; this one is"):
         run.run_study(Study(**TINY), tmp_path)
