@@ -94,6 +94,8 @@ def check(
             f'Lists of the dialect "{lists}" have no customary place: give train_list and '
             'test_list, such as "lists/train_{fold}.txt" ({fold} where the set has folds).'
         )
+    if list_order:
+        pick(orders, list_order, "order of labels")
     if labels == "words":
         list_order = ""
     elif not list_order and len(orders) > 1:
@@ -103,7 +105,6 @@ def check(
         )
     else:
         list_order = list_order or next(iter(orders))
-        pick(orders, list_order, "order of labels")
     return {
         "lists": lists,
         "train_list": train_list,
@@ -140,7 +141,7 @@ def paths(options: Mapping[str, Any], source: Path, fold: int | None) -> dict[st
         pattern = options[f"{part}_list"]
         try:
             name = pattern.format(fold=fold) if fold is not None else pattern.format()
-        except (KeyError, IndexError, ValueError) as error:
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
             raise UserError(
                 f'{part}_list="{pattern}": write {{fold}} where the number of the fold stands, '
                 "and no other braces; sets with one split have none."

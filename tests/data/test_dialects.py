@@ -198,6 +198,8 @@ def test_options_are_checked():
         options()
     with pytest.raises(UserError, match='Unknown order of labels "dfe".*Did you mean "dfew"'):
         options(list_order="dfe")
+    with pytest.raises(UserError, match='Unknown order of labels "dfe"'):
+        options(labels="words", list_order="dfe")
     with pytest.raises(UserError, match='Unknown way to write labels "one"'):
         options(labels="one")
     with pytest.raises(UserError, match='Unknown dialect of lists "vidomae".*mean "videomae"'):
@@ -210,7 +212,9 @@ def test_paths_of_lists():
     given = {"train_list": "a/train_{fold}.txt", "test_list": "/b/test_{fold}.txt"}
     found = dialects.paths(given, Path("/source"), 3)
     assert found == {"train": Path("/source/a/train_3.txt"), "test": Path("/b/test_3.txt")}
-    for pattern, fold in (("{fold}.txt", None), ("{x}.txt", 1), ("{.txt", 1)):
+    for pattern, fold in (
+        ("{fold}.txt", None), ("{x}.txt", 1), ("{.txt", 1), ("l/{fold.txt}", 1), ("{fold[0]}", 1),
+    ):  # fmt: skip
         with pytest.raises(UserError, match="write {fold} where the number of the fold stands"):
             dialects.paths({"train_list": pattern, "test_list": pattern}, Path("/source"), fold)
     with pytest.raises(UserError, match="names one file for all folds"):

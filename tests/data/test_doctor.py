@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from logo_jax.data.datasets import facts
 from logo_jax.data.doctor import add_arguments
+from logo_jax.data.doctor.declared import Declared
 from logo_jax.data.doctor.examination import examine
 from logo_jax.data.doctor.order import in_order
-from logo_jax.data.doctor.sets import Declared
 from logo_jax.data.faces import FaceDetector
 from logo_jax.data.frames import frame_order
 

@@ -1,6 +1,7 @@
 """The command `doctor`: examine a copy of a data set before anything is trained."""
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -8,22 +9,12 @@ from logo_jax.common import files
 from logo_jax.common.errors import UserError
 from logo_jax.data.doctor import verdict
 from logo_jax.data.doctor.clip import DECODE_ALL, DECODE_NONE, DECODE_SAMPLE
+from logo_jax.data.doctor.declared import HELP, Declared
 from logo_jax.data.doctor.examination import examine
 from logo_jax.data.doctor.page import write_report_page
-from logo_jax.data.doctor.sets import EXAMINE, Declared
+from logo_jax.data.doctor.sets import EXAMINE
 from logo_jax.data.faces import FaceDetector
 from logo_jax.data.pool import num_cores
-
-DECLARED = {
-    "frame_folder": "folder of the clips (dfew: clip_224x224, clip_224x224_16f, original; mafw: "
-    "data/frames); default: the first that is there",
-    "lists": "dialect that the lists are declared to be in (official)",
-    "train_list": "path of the training list in the source, {fold} for the fold",
-    "test_list": "path of the test list",
-    "labels": "how labels are declared to be written: one_based, zero_based or words",
-    "list_order": "order of the classes that the labels are declared to count in",
-    "strip_prefix": "beginning of the clips' names in the lists that is no part of the source",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--partial", action="store_true", help="it is meant to be a part of the data set"
     )
     parser.add_argument("--num_workers", type=int, help="processes; default: the cores")
-    for name, text in DECLARED.items():
+    for name, text in HELP.items():
         parser.add_argument(f"--{name}", default="", help=text)
 
 
@@ -56,8 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
     """
     start = time.monotonic()
     source = Path(arguments.source).expanduser().absolute()
-    if not source.is_dir():
-        raise UserError(f"There is no folder {source}: name the folder of the data set.")
+    if not os.path.isdir(source):
+        raise UserError(
+            f"There is no folder {source}, or it may not be read: name the folder of the data set."
+        )
     num_workers = num_cores() if arguments.num_workers is None else arguments.num_workers
     if num_workers < 0:
         raise UserError(f"--num_workers={num_workers}: give 0 or more.")
@@ -66,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = examine(
         arguments.name,
         source,
-        Declared(**{name: getattr(arguments, name) for name in DECLARED}),
+        Declared(**{name: getattr(arguments, name) for name in HELP}),
         detector=detector,
         decode=arguments.decode,
         partial=arguments.partial,

@@ -19,16 +19,23 @@ ENOUGH_CLIPS = 8
 def check_counts(copy: Copy, tally: Tally, findings: Findings) -> None:
     """Compare numbers of frames with those that lists declare or the folder's name promises."""
     there = tally.num_frames > 0  # missing clips have their own finding
+    counts = tally.num_frames[there]
+    others = int((counts != TI_FRAMES).sum())
+    renamed = copy.interpolated and 2 * others > len(counts)
+    if renamed:
+        example = f"{copy.frames} ({others:,} of {len(counts):,} clips)"
+        findings.add("not_interpolated", example)
+    elif copy.interpolated and len(counts):
+        findings.add("time_interpolated", str(copy.frames))
     for row in np.flatnonzero(there):
         clip, found = copy.clips[row], int(tally.num_frames[row])
         if clip.declared is not None and found != clip.declared:
             example = f"{clip.name} has {found}, declared are {clip.declared}"
             findings.add("frame_count", example, clips=[clip.name])
-        elif copy.interpolated and found != TI_FRAMES:
+        elif copy.interpolated and not renamed and found != TI_FRAMES:
             findings.add("not_sixteen", f"{clip.name} has {found}", clips=[clip.name])
         elif found == 1:
             findings.add("single_frame", clip.name, clips=[clip.name])
-    counts = tally.num_frames[there]
     if len(there) and not len(counts):
         findings.add("no_frames", f"{copy.frames} has frames of none of the {len(there):,} clips")
     original = copy.title == "DFEW" and not copy.interpolated

@@ -11,10 +11,11 @@ from logo_jax.common.progress import Progress
 from logo_jax.data.doctor import content, crops, folds
 from logo_jax.data.doctor.clip import DECODE_NONE
 from logo_jax.data.doctor.copy import Copy, part_sizes
+from logo_jax.data.doctor.declared import Declared, refuse_wrong
 from logo_jax.data.doctor.findings import Findings
-from logo_jax.data.doctor.kinds import ERROR, NOTE, WARNING
+from logo_jax.data.doctor.kinds import ERROR, MENDS, NOTE, WARNING
 from logo_jax.data.doctor.scan import FEW, Tally, scan
-from logo_jax.data.doctor.sets import EXAMINE, Declared
+from logo_jax.data.doctor.sets import EXAMINE
 from logo_jax.data.entries import check_entries, readable
 from logo_jax.data.faces import FaceDetector
 from logo_jax.data.lists import VIDEO_SUFFIXES
@@ -73,8 +74,10 @@ def examine(
     Raises:
         UserError: there is no such data set, or `declared` has a wrong value.
     """
-    findings = Findings(PARTIAL if partial else None)
-    copy = pick(EXAMINE, name, "data set")(source, declared, findings)
+    examine_set = pick(EXAMINE, name, "data set")
+    refuse_wrong(name, declared)
+    findings = Findings(PARTIAL if partial else None, MENDS.get(name))
+    copy = examine_set(source, declared, findings)
     folds.check_folds(copy, findings)
     scanned = copy
     if copy.videos:
@@ -103,18 +106,13 @@ def _check_builder(
     if findings.of(ERROR) or copy.frames is None:
         return
     cls = builder_class(name)
-    known = cls.option_names()
-    options: dict[str, Any] = {
-        option: given
-        for option, given in dataclasses.asdict(declared).items()
-        if given and option in known
-    }
+    options: dict[str, Any] = declared.given
     if name == "dfew":
         options["frame_folder"] = copy.frames.name
     elif name == "mafw":
         folder = os.path.relpath(copy.frames, copy.root)
         options |= {"frame_folder": folder, "as_videos": copy.videos}
-    if partial and "folds" in known:
+    if partial and "folds" in cls.option_names():
         options["folds"] = [
             int(column.removeprefix("fold_"))
             for place, column in enumerate(copy.columns)
@@ -150,6 +148,11 @@ def _check_videos(copy: Copy, findings: Findings, num_workers: int) -> None:
             findings.add("missing_clip", f"{clip.name} has no video")
         else:
             there.append(path)
+    if there:
+        findings.add("videos_only", str(copy.frames))
+    else:
+        clips = f"{len(copy.clips):,} clips"
+        findings.add("no_videos", f"{copy.frames} has a video of none of the {clips}")
     progress = Progress(len(there), "Opening", "videos")
     for problem in ordered_map(video_problem, there, num_workers if len(there) > FEW else 0):
         if problem:

@@ -27,19 +27,17 @@ class Finding:
         code: a key of `KINDS`.
         severity: of the kind, unless it was lowered.
         count: how often.
+        mend: what to do, as that of the kind, or as the data set wants it.
         examples: the first of them, printable: file or row, and what is wrong there.
         clips: names of the first clips that it is about, to show their frames.
     """
 
     code: str
     severity: str
+    mend: str
     count: int = 0
     examples: list[str] = dataclasses.field(default_factory=list)
     clips: list[str] = dataclasses.field(default_factory=list)
-
-    @property
-    def mend(self) -> str:
-        return KINDS[self.code].mend
 
     @property
     def sentence(self) -> str:
@@ -64,9 +62,19 @@ class Finding:
 class Findings:
     """Collects findings; memory is bounded however many there are."""
 
-    def __init__(self, severities: Mapping[str, str] | None = None):
-        """`severities`: code -> severity, where it is another than that of its kind."""
+    def __init__(
+        self,
+        severities: Mapping[str, str] | None = None,
+        mends: Mapping[str, str] | None = None,
+    ):
+        """Collect nothing yet.
+
+        Args:
+            severities: code -> severity, where it is another than that of its kind.
+            mends: code -> mend, where it is another than that of its kind.
+        """
         self._severities = dict(severities or {})
+        self._mends = dict(mends or {})
         self._found: dict[str, Finding] = {}
 
     def add(self, code: str, example: str, count: int = 1, clips: Sequence[str] = ()) -> None:
@@ -81,7 +89,8 @@ class Findings:
         finding = self._found.get(code)
         if finding is None:
             severity = self._severities.get(code, KINDS[code].severity)
-            finding = self._found[code] = Finding(code, severity)
+            mend = self._mends.get(code, KINDS[code].mend)
+            finding = self._found[code] = Finding(code, severity, mend)
         finding.count += count
         if len(finding.examples) < KEPT:
             finding.examples.append(printable(example))

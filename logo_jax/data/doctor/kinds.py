@@ -45,7 +45,12 @@ KINDS: dict[str, Kind] = {
     ),
     "no_frames": Kind(
         ERROR, "missing folder of frames", "missing folders of frames",
-        "Unpack the frames there, or name another with --frame_folder.",
+        "Unpack the frames there.",
+    ),
+    "no_videos": Kind(
+        ERROR, "folder of videos without a single one of the clips",
+        "folders of videos without a single one of the clips",
+        "Unpack the videos there, or name the folder of the frames with --frame_folder.",
     ),
     "unreadable_folder": Kind(
         ERROR, "folder that cannot be read", "folders that cannot be read",
@@ -53,8 +58,8 @@ KINDS: dict[str, Kind] = {
     ),
     "videos_only": Kind(
         WARNING, "copy with original videos only", "copies with original videos only",
-        "Get the aligned frames, or let the builder cut the faces out (--frame_folder=original "
-        "--face_detector=...); results on own crops are not comparable with those on the set's.",
+        "Get the aligned frames, or let the builder cut the faces out; results on own crops are "
+        "not comparable with those on the set's.",
     ),
     "time_interpolated": Kind(
         NOTE, "set of time-interpolated frames", "sets of time-interpolated frames",
@@ -182,6 +187,12 @@ KINDS: dict[str, Kind] = {
         "time-interpolated clips without 16 frames",
         "Compare with another copy; a few of 11 to 15 frames are known of DFEW.",
     ),
+    "not_interpolated": Kind(
+        ERROR, "folder of time-interpolated frames in which most clips do not have 16 frames",
+        "folders of time-interpolated frames in which most clips do not have 16 frames",
+        "These look like frames of the original length under another name: see where they come "
+        "from, and rename the folder.",
+    ),
     "all_sixteen": Kind(
         ERROR, "folder of frames of the original length in which every clip has 16 frames",
         "folders of frames of the original length in which every clip has 16 frames",
@@ -268,3 +279,24 @@ KINDS: dict[str, Kind] = {
         "Look at them: parts of one scene may be trained on and tested on.",
     ),
 }  # fmt: skip
+
+_OWN_CROPS = "results on own crops are not comparable with those on the set's."
+_UNPACK = "Unpack the frames there, or name another with --frame_folder."
+# Data set -> code -> mend, where that of the kind does not fit: the builders' options differ.
+MENDS: dict[str, dict[str, str]] = {
+    "dfew": {
+        "no_frames": _UNPACK,
+        "videos_only": "Get the aligned frames, or let the builder cut the faces out "
+        f"(--frame_folder=original --face_detector=...); {_OWN_CROPS}",
+        "label_order": "Use the official lists: DFEW has one order of the classes.",
+    },
+    "mafw": {
+        "no_frames": _UNPACK,
+        "videos_only": "Get the aligned frames, or let the builder cut the faces out "
+        f"(--frame_folder=<folder of the videos> --as_videos --face_detector=...); {_OWN_CROPS}",
+    },
+    "frame_folders": {
+        "label_base": "Declare how the labels are counted with --labels.",
+        "id_overlap": "Mend the lists: a clip must not be trained on and tested on.",
+    },
+}

@@ -4,6 +4,7 @@ The builders read lists strictly, in the dialect that is declared. The doctor lo
 dialect a list seems to be written in, so that it can say both.
 """
 
+import csv
 import dataclasses
 import os
 import re
@@ -22,6 +23,8 @@ FORMS = {
     "frames": "clip frames label",
     "plain": "clip label",
 }
+# Clips of a list that are looked for on disk where its form is in doubt.
+LOOKED_AT = 200
 _HEADERS = frozenset({"label", "labels", "class", "emotion", "expression"})
 _ABSOLUTE = re.compile(r"^([/\\]|[A-Za-z]:[/\\])")
 # Synonyms of class names that circulate, by their first letters.
@@ -69,13 +72,21 @@ class Table:
 
 
 def read_table(
-    path: Path, column: str, part: str, findings: Findings, strip_prefix: str = ""
+    path: Path,
+    column: str,
+    part: str,
+    declared: str,
+    is_clip: Callable[[str], bool],
+    findings: Findings,
+    strip_prefix: str = "",
 ) -> Table | None:
     """Read a list in the dialect that it seems to be written in; None where it cannot be read.
 
     Args:
         path: the list.
         column, part: what it is the list of.
+        declared: the form that it is declared to have.
+        is_clip: whether there is a clip of that name.
         findings: where problems are noted.
         strip_prefix: beginning of the names that is known to be no part of the data set.
     """
@@ -90,9 +101,13 @@ def read_table(
     name = f"{path.parent.name}/{path.name}"
     split = [_split(line) for _, line in lines]
     form = "header" if _has_header(split[0]) else _form(split)
+    if form != declared and "header" not in (form, declared):
+        read = [_row(number, _cut(line, declared), declared) for number, line in lines]
+        if _fits(read, is_clip):
+            form = declared
     rows: list[TableRow] = []
     for (number, line), fields in list(zip(lines, split, strict=True))[form == "header" :]:
-        row = _row(number, fields, form)
+        row = _row(number, _cut(line, form), form) or _row(number, fields, form)
         if row is None:
             findings.add("bad_row", f'{name}, row {number}: "{line}"')
         else:
@@ -152,7 +167,27 @@ def describe(table: Table) -> str:
     return f"{FORMS[table.form]}, {labels}"
 
 
+def _fits(read: Sequence[TableRow | None], is_clip: Callable[[str], bool]) -> bool:
+    """Whether a list that looks like another form is of the declared one all the same.
+
+    `person 1 0` is a clip "person 1" or one frame of "person", and only the disk tells which.
+    """
+    rows = [row for row in read if row]
+    return 2 * len(rows) > len(read) and any(is_clip(row.name) for row in rows[:LOOKED_AT])
+
+
+def _cut(line: str, form: str) -> list[str]:
+    """Cut a row of a known form into fields, as the builders do."""
+    if form != "header":
+        return line.rsplit(maxsplit=2 if form == "frames" else 1)
+    try:
+        return [field.strip() for field in next(csv.reader([line]))]
+    except csv.Error:
+        return []
+
+
 def _split(line: str) -> list[str]:
+    """Cut a row whose form is not known yet."""
     if "," in line:
         return [field.strip().strip('"') for field in line.split(",")]
     parts = line.rsplit(maxsplit=2)

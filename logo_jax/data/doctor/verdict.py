@@ -17,7 +17,7 @@ _PARTLY = ("fold_size", "list_missing", "list_unreadable")
 
 def verdict(copy: Copy, tally: Tally, findings: Findings) -> list[str]:
     """A few plain sentences: what this copy is, and whether it can be trained on."""
-    return [_what(copy, findings), *_how_much(copy, tally), _trainable(findings)]
+    return [_what(copy, tally, findings), *_how_much(copy, tally), _trainable(findings)]
 
 
 def report(found: Examination) -> dict[str, Any]:
@@ -46,13 +46,20 @@ def report(found: Examination) -> dict[str, Any]:
     }
 
 
-def _what(copy: Copy, findings: Findings) -> str:
-    if copy.frames is None:
+def _what(copy: Copy, tally: Tally, findings: Findings) -> str:
+    """What the copy is by what was found in it; the name of its folder alone says nothing."""
+    if copy.videos and "no_videos" in findings:
+        return f"The videos of {copy.title} were not found."
+    if copy.frames is None or not (copy.videos or tally.num_frames.any()):
         return f"The frames of {copy.title} were not found."
     start = f"This is {copy.title}"
     if any(code in findings for code in _PARTLY):
         start = f"This looks like {copy.title}, but its lists are not the official ones"
     name = printable(copy.frames.name)
+    if "not_interpolated" in findings:
+        return f"{start}; most clips of {name} do not have the 16 frames that its name promises."
+    if "all_sixteen" in findings:
+        return f"{start}; all clips of {name} have 16 frames, as time-interpolated ones have."
     if copy.interpolated:
         return (
             f"{start}, with time-interpolated 16-frame clips ({name}); results are not comparable "

@@ -61,6 +61,29 @@ def test_frames_are_in_natural_order(dfew, load):
     assert prepared[1]["frames"] == original[1]["frames"]  # lexicographic order puts 10 after 1
 
 
+def test_a_folder_that_is_not_what_its_name_says_is_remarked_on(dfew, load):
+    """Clips of any length in a folder named 16f, and 16 frames each in clip_224x224."""
+    clips = dfew.clip(1).parent
+    ti = clips.with_name("clip_224x224_16f")
+    shutil.copytree(clips, ti)
+    renamed = "14 OF 14 CLIPS LOOKED AT IN clip_224x224_16f DO NOT HAVE 16 FRAMES"
+    made = "ALL 14 CLIPS LOOKED AT IN clip_224x224 HAVE 16 FRAMES"
+    for name in ("clip_224x224", "clip_224x224_16f"):
+        prepared = load(frame_folder=name)
+        said = " ".join(prepared.remarks)
+        shutil.rmtree(prepared.folder)
+        assert (renamed in said) == (name != "clip_224x224") and made not in said
+    for folder in (*clips.iterdir(), *ti.iterdir()):
+        pattern = min(folder.iterdir())
+        for frame in set(folder.iterdir()) - {pattern}:
+            frame.unlink()
+        for number in range(2, 17):
+            shutil.copy(pattern, folder / f"0_{number:05d}.jpg")
+    for name in ("clip_224x224", "clip_224x224_16f"):
+        said = " ".join(load(frame_folder=name).remarks)
+        assert (made in said) == (name == "clip_224x224") and renamed not in said
+
+
 def test_lists_with_bom_crlf_and_blank_lines(dfew, load):
     before = load().fingerprint
     for part in ("train", "test"):

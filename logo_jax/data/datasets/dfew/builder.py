@@ -1,5 +1,6 @@
 """The builder of DFEW from the layout in which its authors hand it out."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,12 @@ FRAME_FOLDERS = {
     "clip_224x16f": "16 frames by time interpolation (TI)",
     ORIGINAL: "the videos, original length",
 }
+TI_FOLDERS = ("clip_224x224_16f", "clip_224x16f")
+TI_FRAMES = 16
+# Clips whose frames are counted to see whether the folder is what its name says.
+LOOKED_AT = 50
+# Fewer clips of 16 frames may have them by chance.
+ENOUGH_CLIPS = 8
 
 
 class Dfew(ClipBuilder):
@@ -153,7 +160,30 @@ class Dfew(ClipBuilder):
             )
         elif frame_folder != "clip_224x224":
             found.append("Results on TI frames are not comparable with dynamic sampling (DS).")
+        found += self._name_remarks(entries)
         return found + official.count_remarks(facts.DFEW, entries)
+
+    def _name_remarks(self, entries: Sequence[ClipEntry]) -> list[str]:
+        """What the frames of some clips say against the name of their folder."""
+        name = self.options["frame_folder"]
+        if name == ORIGINAL:
+            return []
+        counts = []
+        for entry in entries[:: max(1, len(entries) // LOOKED_AT)]:
+            with contextlib.suppress(UserError):  # clips that cannot be read are told later
+                counts.append(self.count_frames(entry.payload))
+        others = sum(count != TI_FRAMES for count in counts)
+        if name in TI_FOLDERS and 2 * others > len(counts):
+            return [
+                f"{others} OF {len(counts)} CLIPS LOOKED AT IN {name} DO NOT HAVE 16 FRAMES: these "
+                "look like frames of the original length under another name."
+            ]
+        if name not in TI_FOLDERS and len(counts) >= ENOUGH_CLIPS and not others:
+            return [
+                f"ALL {len(counts)} CLIPS LOOKED AT IN {name} HAVE 16 FRAMES: these look like "
+                "time-interpolated frames under another name."
+            ]
+        return []
 
     def _rows(self, folder: Path, path: Path) -> list[lists.Row]:
         if not path.is_file():
