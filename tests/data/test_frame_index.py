@@ -1,5 +1,6 @@
 """Single frames of a prepared set: the bytes that lie on disk, wherever they stand in a shard."""
 
+import json
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from logo_jax.common.errors import UserError
 from logo_jax.data import PreparedSet, builder, frame_index, shards
+from logo_jax.data.prepared import RECORD
 
 # Around the 65,512 bytes that a block of a shard holds, one to some blocks, and nearly none.
 SIZES = (1, 7, 8, 65_488, 65_511, 65_512, 65_513, 65_536, 131_024, 131_025, 300_000, 11_000)
@@ -49,7 +51,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def copy(folder, tmp_path):
-    return shutil.copytree(folder, tmp_path / "copy")
+    """Of a set without sizes of its files, as they were once: damage is found when it is read."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    record = json.loads((copy / RECORD).read_text("utf-8"))
+    del record["files"]
+    (copy / RECORD).write_text(json.dumps(record))
+    return copy
 
 
 def shard(number):
