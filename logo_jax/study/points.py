@@ -23,15 +23,16 @@ SERIES = ("grid", "exponents", "window")
 # Measured with queries in chunks: n x m arrays that outgrow a cache would bend the curve.
 EXPONENTS_DIM, EXPONENTS_HEADS, EXPONENTS_WINDOW = 32, 1, (1, 2, 2)
 EXPONENTS_GRIDS = {
-    "frames": ((384, 2, 2), (768, 2, 2), (1536, 2, 2), (3072, 2, 2), (6144, 2, 2), (12288, 2, 2)),
-    "positions": ((2, 28, 28), (2, 40, 40), (2, 56, 56), (2, 80, 80), (2, 112, 112), (2, 160, 160)),
+    "frames": tuple((384 * 2**k, 2, 2) for k in range(8)),
+    "positions": tuple((2, side, side) for side in (28, 40, 56, 80, 112, 160, 224, 320)),
 }
-# Each scheme is measured on three of them, where its leading term is nearly all of its cost: from
-# the second on, or from the third on what has so few pairs there that fixed costs still show.
+# Each scheme is measured on three of them in a row, where its leading term is nearly all of its
+# cost: from the second on, or from a later one what has so few pairs there that fixed costs still
+# show. Two numbers: over frames, over positions.
 EXPONENTS_USED = 3
 EXPONENTS_FIRST = {
-    "spatial": 2, "mixing": 2, "divided": 2, "factorized": 2, "local": 2, "global": 3,
-    "local_global": 3,
+    "spatial": (5, 3), "mixing": (5, 3), "divided": (3, 3), "factorized": (3, 3), "local": (5, 5),
+    "global": (3, 3), "local_global": (3, 3),
 }  # fmt: skip
 WINDOW_GRID, WINDOW_DIM, WINDOW_HEADS = (16, 16, 16), 64, 2
 WINDOW_SIZES = ((1, 2, 2), (2, 2, 2), (2, 4, 2), (2, 4, 4), (4, 4, 4), (4, 8, 4), (4, 8, 8),
@@ -172,9 +173,9 @@ class Study:
                     for place, grid in enumerate(grids)
                     for point in self._group("exponents", grid, (EXPONENTS_WINDOW,), EXPONENTS_DIM,
                                              EXPONENTS_HEADS, self.dtypes[0])
-                    if 0 <= place - EXPONENTS_FIRST.get(point.scheme, 1) < EXPONENTS_USED
+                    if 0 <= place - EXPONENTS_FIRST.get(point.scheme, (1, 1))[axis] < EXPONENTS_USED
                 ]
-                for axis, grids in EXPONENTS_GRIDS.items()
+                for axis, grids in enumerate(EXPONENTS_GRIDS.values())
             ],
             "window": [[
                 Point("local_global", "xla", WINDOW_GRID, window, WINDOW_DIM, WINDOW_HEADS,
