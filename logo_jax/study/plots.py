@@ -114,6 +114,10 @@ def scaling(rows: Sequence[Row], column: str, unit: str, scale: float | int) -> 
     return draw
 
 
+# Numbers of six digits that stand side by side under one of two plots.
+MOST_LABELS = 5
+
+
 def growth(rows: Sequence[Row], axis: str, column: str) -> Curves:
     """(frames or positions of a frame, value) of every scheme, of the series `exponents`."""
     found: Curves = {}
@@ -170,7 +174,9 @@ def _curves(
     if not found:
         return
     ticks = sorted({x for points in found.values() for x, _ in points})
-    axes.set_xticks(ticks, [f"{x:,}" for x in ticks])
+    every = -(-len(ticks) // MOST_LABELS)
+    named = [f"{x:,}" if place % every == 0 else "" for place, x in enumerate(reversed(ticks))]
+    axes.set_xticks(ticks, named[::-1])
     axes.minorticks_off()
     low, high = axes.get_xlim()
     axes.set_xlim(low, high * (high / low) ** (0.5 if names else 0.35))  # room for the labels
