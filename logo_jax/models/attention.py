@@ -152,9 +152,13 @@ def _gradients(
     return of_q, of_k, of_v
 
 
+def _attend_in_chunks(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+    return (_attend if q.shape[-2] <= CHUNK else _attend_chunks)(q, k, v, mask)
+
+
 # The gradient is given here as well: of each query it keeps the mixed values and two numbers.
 @jax.custom_vjp
-def _attend_in_chunks(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+def _attend_chunks(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
     return _chunks_forward(q, k, v, mask)[0]
 
 
@@ -186,7 +190,7 @@ def _chunks_backward(kept: Any, grad: Array) -> tuple[Array, Array, Array, None]
     return of_q.astype(q.dtype), of_k.astype(k.dtype), of_v.astype(v.dtype), None
 
 
-_attend_in_chunks.defvjp(_chunks_forward, _chunks_backward)
+_attend_chunks.defvjp(_chunks_forward, _chunks_backward)
 
 
 def _query_chunks(mask: Array | None, *arrays: Array) -> list[Array]:
