@@ -6,14 +6,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from logo_jax.data.datasets.dfew.builder import ENOUGH_CLIPS, TI_FRAMES
 from logo_jax.data.doctor.copy import Clip, Copy, column_words
 from logo_jax.data.doctor.findings import Findings
 from logo_jax.data.doctor.scan import Tally, digests
 
-TI_FRAMES = 16
 USUAL_SIDES = (224, 256)
-# Fewer clips say nothing about whether all clips have 16 frames.
-ENOUGH_CLIPS = 8
 
 
 def check_counts(copy: Copy, tally: Tally, findings: Findings) -> None:
