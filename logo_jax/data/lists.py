@@ -154,12 +154,19 @@ def read_class_names(path: str | Path) -> tuple[str, ...]:
         UserError: the file is missing, a name occurs twice or there are fewer than two.
     """
     names = tuple(line for _, line in read_lines(path))
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise UserError(f'{path}: the class name "{repeated[0]}" occurs twice.')
+    check_class_names(names, path)
     if len(names) < 2:
         raise UserError(f"{path}: there must be at least two class names, one in a row.")
     return names
+
+
+def check_class_names(names: Sequence[str], path: str | Path) -> None:
+    """Refuse, as a UserError, a class that occurs twice, also in another case: lists mix cases."""
+    for place, name in enumerate(names):
+        for other in names[:place]:
+            if other.lower() == name.lower():
+                case = "" if other == name else f', in another case as "{other}"'
+                raise UserError(f'{path}: the class name "{name}" occurs twice{case}.')
 
 
 def refuse_repeated(rows: Iterable[Row]) -> None:

@@ -243,9 +243,9 @@ def read(workdir: Path) -> dict[str, Any]:
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Names, joined by dots, and values of all fields of a plain config."""
+    """Names, joined by dots, and values of all fields of a plain config; {} is a value."""
     for name, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

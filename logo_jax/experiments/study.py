@@ -60,7 +60,7 @@ def study(config: ConfigDict | None, workdir: Path, with_accuracy: bool = False)
         workdir,
         fields.get("accuracy_config", "configs/wild.py"),
         fields.get("accuracy_seeds", FEWEST_SEEDS),
-        dict(configs.leaves(fields.get("accuracy_overrides", ConfigDict()).to_dict())),
+        fields.get("accuracy_overrides", ConfigDict()).to_dict(),
     )
 
 
@@ -72,7 +72,7 @@ def run_with_accuracy(
     Args:
         recipe: a config file of a system with the option `attention`, as launch.py takes it.
         seeds: of each scheme, at least `FEWEST_SEEDS`.
-        overrides: fields of the recipe, their names joined by dots.
+        overrides: fields of the recipe, as the file nests them.
 
     Raises:
         UserError: as `study`.
@@ -83,7 +83,7 @@ def run_with_accuracy(
         )
     config = load(recipe)
     try:
-        config.lock().update_from_flattened_dict(overrides or {})
+        config.lock().update_from_flattened_dict(dict(configs.leaves(overrides or {})))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"config.study.accuracy_overrides does not fit {recipe}: {error}"

@@ -1,6 +1,7 @@
 """Count and measure attention schemes: python -m logo_jax.study [--schemes=full,local_global]"""
 
 import argparse
+import ast
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,19 @@ def names(text: str) -> tuple[str, ...]:
 
 def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(item) for item in text.split(","))
+
+
+def fields(text: str) -> dict[str, Any]:
+    """Read "{'num_epochs': 15, 'data': {'options': {'num_train': 280}}}"."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise argparse.ArgumentTypeError(
+            f"\"{text}\" is no fields of a config: give them as {{'num_epochs': 15}}"
+        )
+    return value
 
 
 def written(value: object) -> str:
@@ -72,10 +86,14 @@ def main(argv: list[str] | None = None) -> None:
         "--accuracy_config", default="configs/wild.py", help="recipe to train by (configs/wild.py)"
     )
     parser.add_argument("--accuracy_seeds", type=int, default=3, help="of each scheme (3)")
+    parser.add_argument(
+        "--accuracy_overrides", type=fields, default={}, metavar="FIELDS",
+        help="fields that differ from the recipe, as {'num_epochs': 15}",
+    )  # fmt: skip
     options = vars(parser.parse_args(argv))
     workdir = options.pop("workdir")
     with_accuracy = options.pop("with_accuracy")
-    training = options.pop("accuracy_config"), options.pop("accuracy_seeds")
+    training = [options.pop(f"accuracy_{name}") for name in ("config", "seeds", "overrides")]
     try:
         study = Study(**options)
         if with_accuracy:

@@ -193,3 +193,10 @@ def test_only_lists_that_are_read_are_examined(tree):
     assert found == set(), lines
     assert "list_unreadable" not in found
     assert "dialect" in look("frame_folders", root)[0]  # the default reads the others
+
+
+def test_folders_of_one_class_in_two_cases(tree):
+    root = tree("frame_folders")
+    (root / "train" / "calm").rename(root / "train" / "Calm")
+    found, lines, _ = look("frame_folders", root)
+    assert "wrong_case" in found, lines

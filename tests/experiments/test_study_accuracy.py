@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 
 from configs import study as config_file
 from logo_jax.common.errors import UserError
-from logo_jax.experiments import config as configs
+from logo_jax.experiments import command_line
 from logo_jax.experiments import study as module
+from logo_jax.study import __main__ as study_main
 from logo_jax.study import plots, run
 from logo_jax.study.points import Study
 
@@ -85,14 +86,47 @@ def test_the_report_has_what_could_be_trained(tmp_path, monkeypatch):
         raise UserError("1 of 6 runs failed")
 
     monkeypatch.setattr(module, "sweep", sweep)
-    overrides = dict(configs.leaves(SMALL_TRAINING))
     with pytest.raises(UserError, match="1 of 6 runs failed"):
-        module.run_with_accuracy(Study(**TINY), tmp_path, "configs/quickstart.py", 3, overrides)
+        module.run_with_accuracy(
+            Study(**TINY), tmp_path, "configs/quickstart.py", 3, SMALL_TRAINING
+        )
     full, ours = map(json.loads, (tmp_path / "accuracy.jsonl").read_text().splitlines())
     assert full["war"] == [0.5, 0.6, 0.7] and ours["status"] == "no memory"
     assert full["products"] == 2 * 8 * 9**2 and full["training_ms"] > 0
     page = html.unescape((tmp_path / "report.html").read_text())
     assert "<td>60.0 ± 10.0</td>" in page and "<td>no memory</td>" in page
+
+
+def test_the_recipe_is_changed_on_the_command_line(tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(module, "run_study", lambda *_: [])
+    monkeypatch.setattr(module, "sweep", lambda config, *_: seen.append(config))
+    monkeypatch.setattr(module, "outcomes", lambda *_: {})
+    monkeypatch.setattr(module, "costs", lambda *_: [])
+    monkeypatch.setattr(module, "_write", lambda *_: None)
+    monkeypatch.setattr(module, "write_report", lambda *_: None)
+    fields = "{'num_epochs': 2, 'data': {'options': {'num_train': 280}}}"
+    config = command_line.override(
+        config_file.get_config(),
+        [
+            f"--config.study.accuracy_overrides={fields}",
+            "--config.study.accuracy_config=configs/quickstart.py",
+        ],
+    )
+    module.study(config, tmp_path, with_accuracy=True)
+    recipe = "--accuracy_config=configs/quickstart.py"
+    begin = [f"--workdir={tmp_path}", "--with_accuracy", recipe]
+    study_main.main([*begin, f"--accuracy_overrides={fields}"])
+    assert [(c.num_epochs, c.data.options.num_train, c.batch_size) for c in seen] == [
+        (2, 280, 16), (2, 280, 16)
+    ]  # fmt: skip
+    for wrong in ("num_epochs=2", "[2]", "{2: 3}"):
+        with pytest.raises(SystemExit):
+            study_main.main([*begin, f"--accuracy_overrides={wrong}"])
+        assert f'"{wrong}" is no fields of a config' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        study_main.main([*begin, "--accuracy_overrides={'num_epoch': 2}"])
+    assert "accuracy_overrides does not fit" in capsys.readouterr().err
 
 
 def test_what_cannot_be_trained(tmp_path):

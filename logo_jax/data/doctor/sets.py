@@ -182,5 +182,9 @@ def _own_classes(root: Path, has_lists: bool, findings: Findings) -> tuple[str, 
             findings.add("list_unreadable", str(error))
     elif has_lists:
         findings.add("list_missing", str(path))
-    names = {folder.name for part in PARTS for folder in folders(root / part)}
-    return tuple(sorted(names))
+    names = sorted({folder.name for part in PARTS for folder in folders(root / part)})
+    try:
+        lists.check_class_names(names, root)
+    except UserError as error:
+        findings.add("wrong_case", str(error))
+    return tuple(names)

@@ -165,7 +165,8 @@ def test_broken_lists_are_refused(listed, case):
 def test_class_names_are_needed(listed):
     path = listed / "classes.txt"
     for text, message in (
-        ("calm\ncalm\n", r'classes.txt: the class name "calm" occurs twice'),
+        ("calm\ncalm\n", r'classes.txt: the class name "calm" occurs twice\.'),
+        ("Calm\nglad\ncalm\n", 'the class name "calm" occurs twice, in another case as "Calm"'),
         ("calm\n", "at least two class names"),
         ("", "classes.txt is empty"),
     ):
@@ -212,8 +213,15 @@ def test_two_sets_side_by_side(tree, tmp_path):
         load(other)
     assert len(load(other, set_name="second")) == 2
     assert len(load(tree)) == 9
-    with pytest.raises(UserError, match="cannot be the name of a folder"):
-        load(other, set_name="../x")
+    for name in ("../x", "", ".x", "a\0b", "a\nb", "a\\b"):
+        with pytest.raises(UserError, match="cannot be the name of a folder"):
+            load(other, set_name=name)
+
+
+def test_folders_of_one_class_in_two_cases_are_refused(tree):
+    (tree / "train" / "calm").rename(tree / "train" / "Calm")
+    with pytest.raises(UserError, match='"calm" occurs twice, in another case as "Calm"'):
+        load(tree)
 
 
 def test_another_source_is_not_passed_over(tree, tmp_path, monkeypatch):

@@ -48,8 +48,9 @@ class FrameFolders(ClipBuilder):
             strip_prefix: beginning of the clips' names in the lists that is no part of the source.
             allow_frame_counts: accept clips of another number of frames than is declared.
         """
-        if not set_name or set_name.startswith(".") or set(set_name) & set("/\\:\n\r\t"):
-            raise UserError(f'set_name "{set_name}" cannot be the name of a folder.')
+        printable = set_name.isprintable()
+        if not (set_name and printable) or set_name[0] == "." or set(set_name) & set("/\\:"):
+            raise UserError(f"set_name {set_name!r} cannot be the name of a folder.")
         labels = labels or pick(dialects.COMMON, lists, "dialect of lists").labels
         pick(dialects.LABELS, labels, "way to write labels")
         return set_name, {
@@ -71,6 +72,7 @@ class FrameFolders(ClipBuilder):
         if self._lists or (root / CLASS_FILE).exists():
             return lists.read_class_names(root / CLASS_FILE)
         names = sorted({folder.name for split in self._splits for folder in inner_folders(split)})
+        lists.check_class_names(names, root)
         if len(names) < 2:
             found = f'only "{names[0]}"' if names else "none"
             raise UserError(
