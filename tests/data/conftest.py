@@ -1,10 +1,14 @@
 """Small data sets for the tests of this folder."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 
 from logo_jax.data import builder
+from logo_jax.data.datasets import facts
+from tests.data import doctor_trees as trees
 
 
 def jpeg(rng: np.random.Generator, height: int = 24, width: int = 20) -> bytes:
@@ -116,3 +120,38 @@ class DfewTree:
 def dfew(tmp_path):
     """A small DFEW."""
     return DfewTree(tmp_path / "DFEW")
+
+
+@pytest.fixture(scope="session")
+def patterns(tmp_path_factory):
+    """A clean copy of each data set, made when first asked for."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("pattern") / name
+            trees.TREES[name](made[name])
+        return made[name]
+
+    return make
+
+
+@pytest.fixture
+def small_is_official(monkeypatch):
+    """The small copies have the official sizes."""
+    seven = {f"fold_{k}": ((28, 7),) for k in range(1, 6)}
+    eleven = {f"fold_{k}": ((44, 11),) for k in range(1, 6)}
+    for name, folds, counts in (
+        ("DFEW", seven, (5,) * 7),
+        ("FERV39K", {"split": ((14, 14),)}, (2,) * 7),
+        ("AFEW", {"split": ((14, 14),)}, ()),
+        ("MAFW", eleven, (5,) * 11),
+    ):
+        known = dataclasses.replace(getattr(facts, name), folds=folds, test_counts=counts)
+        monkeypatch.setattr(facts, name, known)
+
+
+@pytest.fixture
+def copy(patterns, tmp_path):
+    """A copy of a clean tree to spoil."""
+    return lambda name: trees.copy_of(patterns(name), tmp_path / name.upper())

@@ -7,6 +7,7 @@ import numpy as np
 
 SEVEN = ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
 FRAMES = 3
+FOLDS = "EmoLabel_DataSplit"
 
 
 def frame(seed, size=224):
@@ -36,7 +37,7 @@ def dfew(root):
         tested = range(7 * fold - 6, 7 * fold + 1)
         for part in ("train", "test"):
             rows = [n for n in range(1, 36) if (n in tested) == (part == "test")]
-            path = root / "EmoLabel_DataSplit" / f"{part}(single-labeled)" / f"set_{fold}.csv"
+            path = root / FOLDS / f"{part}(single-labeled)" / f"set_{fold}.csv"
             write(path, ["video_name,label", *(f"{n},{(n - 1) % 7 + 1}" for n in rows)])
 
 
@@ -91,3 +92,43 @@ TREES = {
 def copy_of(pattern, target):
     shutil.copytree(pattern, target, symlinks=True)
     return target
+
+
+def first_frame(root, number=3):
+    """The first frame of a clip of DFEW."""
+    return root / "Clip" / "clip_224x224" / f"{number:05d}" / "00001.jpg"
+
+
+def replace(path, old, new, count=1):
+    """Replace a piece of a file."""
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, count))
+
+
+def list_of(root, part="train", fold=1):
+    """A list of DFEW."""
+    return root / FOLDS / f"{part}(single-labeled)" / f"set_{fold}.csv"
+
+
+def each_list(root):
+    """All lists of DFEW."""
+    return sorted((root / FOLDS).rglob("*.csv"))
+
+
+def rename_to_time_interpolated(root):
+    """DFEW with the clips of 16 interpolated frames."""
+    (root / "Clip" / "clip_224x224").rename(root / "Clip" / "clip_224x224_16f")
+    for folder in (root / "Clip" / "clip_224x224_16f").iterdir():
+        shutil.rmtree(folder)
+        clip(folder, int(folder.name), 16, "{}.jpg")
+
+
+def codes(found):
+    """What was found, without the note that faces were not looked at."""
+    return {f.code for f in found.findings.sorted()} - {"faces_not_examined"}
+
+
+def text(found, code):
+    (finding,) = [f for f in found.findings.sorted() if f.code == code]
+    return finding.sentence
