@@ -228,7 +228,9 @@ def _foreign_prefix(name: str, folder: Path) -> str:
 
 
 def merge(
-    columns: Sequence[str], tables: Iterable[tuple[str, str, list[Row]]]
+    columns: Sequence[str],
+    tables: Iterable[tuple[str, str, list[Row]]],
+    allow_frame_counts: bool = False,
 ) -> dict[str, Listed]:
     """Join all lists of a data set.
 
@@ -236,13 +238,14 @@ def merge(
         columns: partition columns, `split` or `fold_1` ...
         tables: (column, part, rows) of each list; `Row.name` is the name of the clip, written the
             same way in all of them.
+        allow_frame_counts: accept a clip that two lists declare to have other numbers of frames.
 
     Returns:
         The clips by name, in the order in which they are first named.
 
     Raises:
-        UserError: a clip occurs twice in a list, in train and test of a fold, or with two labels;
-            names both rows.
+        UserError: a clip occurs twice in a list, in train and test of a fold, or with two labels
+            or numbers of frames; names both rows.
     """
     first: dict[str, Row] = {}
     seen: dict[str, dict[str, tuple[str, Row]]] = {}
@@ -254,6 +257,11 @@ def merge(
                 raise UserError(
                     f"{row.where}: clip {row.name} has label {row.written}, but {other.written} "
                     f"in {other.where}; mend one of the two."
+                )
+            if other.num_frames != row.num_frames and not allow_frame_counts:
+                raise UserError(
+                    f"{row.where}: clip {row.name} has {row.num_frames} frames, but "
+                    f"{other.num_frames} in {other.where}; mend one of the two."
                 )
             parts = seen.setdefault(row.name, {})
             if column in parts:
@@ -290,7 +298,7 @@ def read_all(
         for column, fold in columns.items()
         for part, path in paths(options, source, fold).items()
     )
-    return merge(list(columns), tables)
+    return merge(list(columns), tables, options["allow_frame_counts"])
 
 
 def folds_in_name(chosen: Sequence[int], known: Sequence[int]) -> str:

@@ -3,9 +3,11 @@
 Imported by worker processes, so it stays light.
 """
 
+import itertools
+import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +36,33 @@ def natural_key(path: str | Path) -> tuple[int, str]:
 def frame_order(paths: Iterable[str]) -> list[str]:
     """Sort the frames of one clip in time, by the numbers in the stems of their names.
 
-    Lexicographic order would scramble 1.jpg, 2.jpg, 10.jpg. The number of the frame stands last,
-    as in 00001_00010.jpg, unless all frames have the same number there, as in f_10_face0.jpg: then
-    it is the last one that differs between frames, counted from the end. Where this leaves two
-    frames at one place, or no number differs, all integers are compared from the first on, then
-    the names. Names without the number come first.
+    Lexicographic order would scramble 1.jpg, 2.jpg, 10.jpg. If one number differs between the
+    frames, it is the frame's. If several do, it is the last one that counts: of another value in
+    every frame, and taking a quarter of the values in its range. 0001_0.97 has it first (a score
+    stands last), face3_0001 last. If none counts (00_00_59_960, f_1_face0), all numbers are
+    compared from the first on, then the names. Numbers are matched from the end of the names;
+    names without the number come first.
     """
-    numbers = {path: _numbers(path) for path in paths}
-    for place in range(1, max(map(len, numbers.values()), default=0) + 1):
-        keys = {
-            path: found[-place] if len(found) >= place else -1 for path, found in numbers.items()
-        }
-        if len(set(keys.values())) > 1:
-            if len(set(keys.values())) == len(keys):
-                return sorted(keys, key=keys.__getitem__)
-            break
+    numbers = _all_numbers(paths)
+    columns = _varying(numbers)
+    if len(columns) > 1:
+        columns = [column for column in columns if _counts(column)]
+    if columns and len(set(columns[0])) == len(numbers):
+        key = dict(zip(numbers, columns[0], strict=True))
+        return sorted(key, key=key.__getitem__)
     return sorted(numbers, key=lambda path: (numbers[path], os.path.basename(path)))
+
+
+def order_is_doubtful(paths: Iterable[str]) -> bool:
+    """Whether several numbers differ between frames, and two of them say different orders."""
+    numbers = _all_numbers(paths)
+    orders = {
+        tuple(sorted(range(len(column)), key=column.__getitem__))
+        for column in _varying(numbers)
+        if len(set(column)) == len(column)
+    }
+    by_all = tuple(sorted(range(len(numbers)), key=list(numbers.values()).__getitem__))
+    return len(orders | {by_all}) > 1 and bool(orders)
 
 
 def frame_files(folder: str | Path) -> list[str]:
@@ -185,8 +198,50 @@ class ClipFiles:
 
 
 def _numbers(path: str | Path) -> list[int]:
-    stem = os.path.splitext(os.path.basename(path))[0]
-    return [int(digits) for digits in re.findall(r"[0-9]+", stem)]
+    return [int(digits) for digits in re.findall(r"[0-9]+", _stem(path))]
+
+
+def _stem(path: str | Path) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _all_numbers(paths: Iterable[str]) -> dict[str, list[int]]:
+    """The numbers in the name of each frame; 0.04 and 1.2 are decimals, 3.9 and 3.10 two numbers.
+
+    Decimals have fractions of one length, or one that begins with 0. They are scaled to integers.
+    """
+    stems = {path: _stem(path) for path in paths}
+    fractions = {f for stem in stems.values() for f in re.findall(r"[0-9]\.([0-9]+)", stem)}
+    longest = max(map(len, fractions), default=0)
+    if len({len(f) for f in fractions}) > 1 and not any(f[0] == "0" for f in fractions):
+        longest = 0
+    if not longest:
+        return {path: _numbers(path) for path in stems}
+    decimal = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
+    return {
+        path: [
+            int(whole + fraction.ljust(longest, "0")) for whole, fraction in decimal.findall(stem)
+        ]
+        for path, stem in stems.items()
+    }
+
+
+def _varying(numbers: Mapping[str, Sequence[int]]) -> list[list[int]]:
+    """Those that differ between frames, the last in the names first; -1 where there is none."""
+    columns = (
+        [found[-place] if len(found) >= place else -1 for found in numbers.values()]
+        for place in range(1, max(map(len, numbers.values()), default=0) + 1)
+    )
+    return [column for column in columns if len(set(column)) > 1]
+
+
+def _counts(column: Sequence[int]) -> bool:
+    """Whether no number occurs twice, and a quarter of those in the range are there."""
+    values = sorted(value for value in column if value >= 0)
+    step = math.gcd(*(b - a for a, b in itertools.pairwise(values)))
+    return len(set(column)) == len(column) and (
+        len(values) < 2 or values[-1] - values[0] < 4 * step * len(values)
+    )
 
 
 def _is_frame(entry: os.DirEntry[str]) -> bool:

@@ -53,6 +53,17 @@ def count_remarks(facts: Facts, entries: Sequence[ClipEntry]) -> list[str]:
         found.append(
             f"{facts.title}{fold}: {train:,} train and {test:,} test clips (official: {official})."
         )
+    tests = [
+        [column.replace("_", " ") for column, part in entry.partitions.items() if part == "test"]
+        for entry in entries
+    ]
+    if any(len(columns) > 1 for columns in tests):
+        place = next(place for place, columns in enumerate(tests) if len(columns) > 1)
+        found.append(
+            f"{sum(len(columns) > 1 for columns in tests):,} CLIPS ARE TESTED IN SEVERAL FOLDS "
+            f"(first: {entries[place].clip_id}, in {' and '.join(tests[place])}): results over "
+            "these folds are no cross-validation."
+        )
     if _is_excerpt(facts, entries):
         found.append(
             f"AN EXCERPT: fewer than half of {facts.title}'s clips. Results on it are not "

@@ -1,6 +1,7 @@
 """What a preparation leaves beside its shards: table, record, list of problems, summary."""
 
 import csv
+import hashlib
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -102,7 +103,7 @@ def write_table(folder: Path, stored: Sequence[Stored]) -> None:
 def write_record(
     builder: Any, entries_digest: str, problems: Sequence[str], remarks: Sequence[str]
 ) -> None:
-    """Write what the set was made from, and the sizes of its files; the last file to be written."""
+    """Write what the set was made from, sizes and a hash of its files; the last to be written."""
     sizes = {path.name: path.stat().st_size for path in sorted(builder.folder.iterdir())}
     record = {
         "name": builder.name,
@@ -114,6 +115,7 @@ def write_record(
         "left_out": list(problems),
         "remarks": list(remarks),
         "files": sizes,
+        "table": hashlib.sha256((builder.folder / TABLE).read_bytes()).hexdigest(),
     }
     files.write_json(builder.folder / RECORD, record)
 

@@ -177,6 +177,7 @@ class PreparedSet(ClipTable):
             self.source: str = record["source"]
             self.entries_digest: str = record["entries"]
             sizes: dict[str, int] = record.get("files", {})  # older sets have none
+            recorded: str | None = record.get("table")
         for name, size in sizes.items():
             with damage_named(self.folder / name):
                 found = (self.folder / name).stat().st_size
@@ -185,9 +186,13 @@ class PreparedSet(ClipTable):
         with damage_named(self.folder / TABLE):
             table = (self.folder / TABLE).read_bytes()
             digest = hashlib.sha256(table)  # the table has a hash of the frames of each clip
+            if recorded not in (None, digest.hexdigest()):
+                raise ValueError("it is not the table that was written")
             digest.update(json.dumps(self.classes).encode())
             self.fingerprint = digest.hexdigest()
             self.read_table(table)
+            if not set(self.labels.tolist()) <= set(range(len(self.classes))):
+                raise ValueError(f"it has labels beside 0 to {len(self.classes) - 1}")
 
     def in_order(self, classes: Sequence[str]) -> "PreparedSet":
         """The same clips, with the classes counted in the order of `classes`.

@@ -183,6 +183,14 @@ def test_merged_lists():
         dialects.merge(["fold_1", "fold_2"], [*tables[:1], ("fold_2", "test", [row("a", 1)])])
 
 
+def test_lists_that_declare_other_numbers_of_frames():
+    counted = [lists.Row(f"list {k}", "a", 0, k, "0") for k in (11, 16)]
+    tables = [("fold_1", "train", counted[:1]), ("fold_2", "test", counted[1:])]
+    with pytest.raises(UserError, match="list 16: clip a has 16 frames, but 11 in list 11; mend"):
+        dialects.merge(["fold_1", "fold_2"], tables)
+    assert dialects.merge(["fold_1", "fold_2"], tables, True)["a"].row.num_frames == 11
+
+
 def options(**given):
     settings = {
         "lists": "csv", "train_list": "", "test_list": "", "labels": "", "list_order": "",

@@ -98,6 +98,18 @@ IN_TIME = {
     "size of the frame": [f"take2_{i}_224x224.png" for i in (1, 2, 10)],
     "two faces": [f"f_{i}_face{k}.jpg" for i in (1, 2, 10) for k in (0, 1)],
     "seconds": ["0.5.jpg", "9.0.jpg", "9.5.jpg", "10.0.jpg", "10.5.jpg"],
+    "milliseconds": [f"{i / 29.97:.3f}.jpg" for i in range(70)],
+    "padded seconds": [f"{i / 29.97:07.3f}.jpg" for i in range(70)],
+    "hundredths": [f"{12.4 + i / 25:.2f}.jpg" for i in range(24)],
+    "printed seconds": ["0.04.jpg", "0.08.jpg", "0.16.jpg", "0.2.jpg", "1.0.jpg", "1.04.jpg"],
+    "clip.frame": [f"3.{i}.jpg" for i in (1, 8, 9, 10, 11, 20)],
+    "index and seconds": [f"{i:04d}_{i / 29.97:.3f}.jpg" for i in range(40)],
+    "frame and time": [f"frame{i:04d}_t{i / 29.97:.3f}s.jpg" for i in range(29, 60)],
+    "clock": [f"00_00_{i // 30:02d}_{i % 30 * 33:03d}.jpg" for i in range(20, 70)],
+    "index and score": [f"{i:04d}_0.{9999 - 7919 * i % 9000}.jpg" for i in range(1, 30)],
+    "index and box": [f"{i:04d}_{7919 * i % 900}_{6101 * i % 2999}.jpg" for i in range(5, 40)],
+    "sampled": [f"{i:04d}_{i * 40}.jpg" for i in (3, 9, 14, 60)],
+    "track and frame": [f"face{7 * i % 5}_{i:04d}.jpg" for i in range(1, 30) if i % 4],
     "face and a cover": ["cover.jpg", "f_1_face0.jpg", "f_2_face0.jpg", "f_10_face0.jpg"],
     "no number": ["a.jpg", "b.jpg", "c.jpg"],
     "same numbers": ["1_a.jpg", "1_b.jpg", "1_c.jpg"],
@@ -115,6 +127,14 @@ def test_frames_are_in_temporal_order(case, tmp_path):
     for name in expected:
         (tmp_path / name).write_bytes(b"")
     assert frames.frame_files(tmp_path) == [str(tmp_path / name) for name in expected]
+
+
+def test_orders_that_contradict_each_other_are_doubtful():
+    for case in ("index and score", "index and box", "track and frame", "two faces"):
+        assert frames.order_is_doubtful(IN_TIME[case]) == (case != "two faces"), case
+    for case in set(IN_TIME) - {"index and score", "index and box", "track and frame"}:
+        doubtful = frames.order_is_doubtful(IN_TIME[case])
+        assert doubtful == (case in ("mixed",)), case
 
 
 def test_a_list_that_is_no_text(tmp_path):

@@ -1,6 +1,7 @@
 """Prepared sets: what comes back, and validation cuts."""
 
 import functools
+import json
 import pickle
 import shutil
 import tempfile
@@ -109,6 +110,24 @@ def test_a_lost_or_cut_file_is_noticed_when_the_set_is_opened(three_shards, tmp_
     if kept is not None:
         (copy / name).write_bytes(data[:kept])
     with pytest.raises(UserError, match=rf"{copy / name} cannot be read \("):
+        PreparedSet(copy)
+
+
+def test_an_edited_table_is_refused(three_shards, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(three_shards, copy)
+    table = (copy / "clips.csv").read_bytes()
+    swapped = table.replace(b"clip 0,0,", b"clip 0,1,").replace(b"clip 1,1,", b"clip 1,0,")
+    (copy / "clips.csv").write_bytes(swapped)
+    with pytest.raises(UserError, match=r"clips.csv cannot be read \(it is not the table that was"):
+        PreparedSet(copy)
+    # Sets of before there was a hash of the table.
+    record = json.loads((copy / "prepared.json").read_text())
+    del record["table"]
+    (copy / "prepared.json").write_text(json.dumps(record))
+    assert PreparedSet(copy).labels[:2].tolist() == [1, 0]
+    (copy / "clips.csv").write_bytes(table.replace(b"clip 0,0,", b"clip 0,9,"))
+    with pytest.raises(UserError, match=r"clips.csv cannot be read \(it has labels beside 0 to 1"):
         PreparedSet(copy)
 
 

@@ -61,6 +61,13 @@ def test_frames_are_in_natural_order(dfew, load):
     assert prepared[1]["frames"] == original[1]["frames"]  # lexicographic order puts 10 after 1
 
 
+def test_clips_that_are_tested_in_several_folds_are_remarked_on(dfew, load):
+    said = " ".join(load().remarks)
+    assert "14 CLIPS ARE TESTED IN SEVERAL FOLDS (first: 00001, in fold 1 and fold 3 and" in said
+    said = " ".join(load(folds=(1, 2)).remarks)
+    assert "SEVERAL FOLDS" not in said
+
+
 def test_a_folder_that_is_not_what_its_name_says_is_remarked_on(dfew, load):
     """Clips of any length in a folder named 16f, and 16 frames each in clip_224x224."""
     clips = dfew.clip(1).parent

@@ -225,7 +225,11 @@ BAD_VOTES = {
     "a fraction": (lambda r: [[1, 6.5, *r[0][2:]], *r[1:]], 'row 2: "6.5" in the column'),
     "columns of other classes": (
         lambda r: [[row[0], row[7], *row[1:7], row[8]] for row in r],
-        "14 of 14 clips have more votes for another class .*clip 00001.; name the columns",
+        "2 of 2 clips of the class happy have more votes for another .*clip 00001.; name the col",
+    ),
+    "two columns swapped": (
+        lambda r: [[*row[:5], row[6], row[5], *row[7:]] for row in r],
+        "2 of 2 clips of the class surprise have more votes for another class",
     ),
     "no votes": (lambda r: [[1, *[0] * 7, 1], *r[1:]], "row 2: clip 1 has no votes"),
     "a short row": (lambda r: [[1, 6], *r[1:]], 'row 2: "None" in the column'),
@@ -238,6 +242,12 @@ def test_bad_votes_are_sentences(dfew, load, case):
     write_votes(dfew, change=change)
     with pytest.raises(UserError, match=message):
         load(**VOTES)
+
+
+def test_single_clips_with_more_votes_for_another_class_are_remarked_on(dfew, load):
+    write_votes(dfew, change=lambda rows: [[1, 1, 9, *[0] * 5, 1], *rows[1:]])
+    remark = "1 clips have more votes for another class than for their own (first: clip 00001)."
+    assert remark in load(**VOTES).remarks
 
 
 def test_votes_that_are_no_spreadsheet(dfew, load):

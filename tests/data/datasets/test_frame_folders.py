@@ -341,6 +341,13 @@ def test_lists_of_other_dialects(listed, form):
         load(listed, set_name="third", lists=other)
 
 
+def test_a_list_that_is_not_read_is_remarked_on(tree):
+    assert not any("NOT READ" in remark for remark in load(tree).remarks)
+    (tree / "train.csv").write_text("video_name,label\n")
+    (remark,) = [r for r in load(tree, set_name="again").remarks if "NOT READ" in r]
+    assert remark.startswith('NOT READ: train.csv, since lists of the dialect "former_dfer" are')
+
+
 def test_links_that_lead_back(tree):
     link = tree / "train" / "calm" / "back"
     for target, message in (

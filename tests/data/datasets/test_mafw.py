@@ -113,3 +113,21 @@ def test_numbers_need_their_order(root, load):
         load(**given)
     with pytest.raises(UserError, match='11 labels|labels are none of 0 to 10.*labels="one_based"'):
         load(list_order="mafw", **given | {"labels": "zero_based"})
+
+
+@pytest.mark.parametrize("name", ["{:05d}.mp4", "{}.avi", "{:05d}.MP4"])
+def test_videos_of_any_name(root, load, name):
+    folder = root / "data" / "clips"
+    folder.mkdir()
+    code = cv2.VideoWriter_fourcc(*("MJPG" if name.endswith("avi") else "mp4v"))
+    for number in range(22):
+        writer = cv2.VideoWriter(str(folder / f"made.{name[-3:].lower()}"), code, 25, (16, 16))
+        for _ in range(2 + number % 2):
+            writer.write(np.full((16, 16, 3), 10 * number, np.uint8))
+        writer.release()
+        (folder / f"made.{name[-3:].lower()}").rename(folder / name.format(number))
+    prepared = load(frame_folder="data/clips", as_videos=True)
+    assert prepared.num_frames.tolist() == [2 + number % 2 for number in range(22)]
+    (folder / name.format(3)).unlink()
+    with pytest.raises(UserError, match=r"00003.mp4"):
+        load(frame_folder="data/clips", as_videos=True)

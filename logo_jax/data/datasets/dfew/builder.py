@@ -161,6 +161,12 @@ class Dfew(ClipBuilder):
         elif frame_folder != "clip_224x224":
             found.append("Results on TI frames are not comparable with dynamic sampling (DS).")
         found += self._name_remarks(entries)
+        others = self._outvoted(entries) if self.options["votes"] else []
+        if others:
+            found.append(
+                f"{len(others):,} clips have more votes for another class than for their own "
+                f"(first: clip {others[0].clip_id})."
+            )
         return found + official.count_remarks(facts.DFEW, entries)
 
     def _name_remarks(self, entries: Sequence[ClipEntry]) -> list[str]:
@@ -250,20 +256,25 @@ class Dfew(ClipBuilder):
     def _check_votes(self, entries: Sequence[ClipEntry]) -> None:
         """Refuse votes whose columns are taken for those of other classes.
 
-        A clip has the label that most annotators chose, so most labels must have the most votes.
+        A clip has the label that most annotators chose, so most clips of each class must have the
+        most votes for it.
         """
-        others = []
-        for entry in entries:
-            votes = self._votes[int(entry.clip_id)].votes
-            if votes[entry.label] < max(votes):
-                others.append(entry)
-        if 2 * len(others) > len(entries):
-            raise UserError(
-                f"{self.source / self.options['votes']}: {len(others):,} of {len(entries):,} clips "
-                f"have more votes for another class than for their own (first: clip "
-                f"{others[0].clip_id}); name the columns of the votes in the order of "
-                f"{', '.join(self.classes)} with vote_columns."
-            )
+        others = self._outvoted(entries)
+        for label, name in enumerate(self.classes):
+            clips = [entry for entry in entries if entry.label == label]
+            wrong = [entry for entry in others if entry.label == label]
+            if 2 * len(wrong) > len(clips):
+                raise UserError(
+                    f"{self.source / self.options['votes']}: {len(wrong):,} of {len(clips):,} "
+                    f"clips of the class {name} have more votes for another class than for their "
+                    f"own (first: clip {wrong[0].clip_id}); name the columns of the votes in the "
+                    f"order of {', '.join(self.classes)} with vote_columns."
+                )
+
+    def _outvoted(self, entries: Sequence[ClipEntry]) -> list[ClipEntry]:
+        """Clips with more votes for another class than for their own."""
+        votes = (self._votes[int(entry.clip_id)].votes for entry in entries)
+        return [e for e, found in zip(entries, votes, strict=True) if found[e.label] < max(found)]
 
     @functools.cached_property
     def _votes(self) -> dict[int, Votes]:

@@ -89,7 +89,17 @@ class FrameFolders(ClipBuilder):
         origin = ", ".join(p.name for p in (self._lists or self._splits))
         parts = [entry.partitions["split"] for entry in entries]
         counts = ", ".join(f"{parts.count(part):,} {part}" for part in PARTS)
-        return [f"Clips of {self.source} were taken from {origin}: {counts}."]
+        found = [f"Clips of {self.source} were taken from {origin}: {counts}."]
+        suffixes = set(SUFFIXES.values()) - {SUFFIXES[self.options["lists"]]}
+        others = [f"{part}{suffix}" for part in PARTS for suffix in sorted(suffixes)]
+        unread = [name for name in others if (self.source / name).exists()]
+        if unread:
+            found.append(
+                f"NOT READ: {', '.join(unread)}, since lists of the dialect "
+                f'"{self.options["lists"]}" are called otherwise; if it lists these clips, declare '
+                "its dialect with lists."
+            )
+        return found
 
     @functools.cached_property
     def _lists(self) -> list[Path]:

@@ -9,7 +9,7 @@ come in archives whose layout was not seen. So all these paths are options.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -120,12 +120,14 @@ class Mafw(ClipBuilder):
         if self.options["face_detector"]:
             FaceDetector(self.options["face_detector"])  # a wrong file is said once, and now
         rows_of = functools.partial(self._rows, folder)
+        as_videos = self.options["as_videos"]
+        found = videos.find_videos(str(folder), lists.VIDEO_SUFFIXES) if as_videos else {}
         listed = dialects.read_all(self.options, self.source, self.options["folds"], rows_of)
         entries = [
             ClipEntry(
                 clip_id=name,
                 label=listed[name].row.label,
-                payload=self._payload(folder, name, listed[name].row),
+                payload=self._payload(folder, found, name, listed[name].row),
                 partitions=listed[name].partitions,
             )
             for name in sorted(listed, key=int)
@@ -161,9 +163,10 @@ class Mafw(ClipBuilder):
         return rows
 
     def _payload(
-        self, folder: Path, name: str, row: lists.Row
+        self, folder: Path, found: Mapping[int, str], name: str, row: lists.Row
     ) -> videos.Video | tuple[str, int | None]:
         allow = self.options["allow_frame_counts"]
         if self.options["as_videos"]:
-            return videos.Video(str(folder / f"{name}.mp4"), self.options["face_detector"], allow)
+            path = found.get(int(name), str(folder / f"{name}.mp4"))
+            return videos.Video(path, self.options["face_detector"], allow)
         return str(folder / name), None if allow else row.num_frames
