@@ -35,6 +35,7 @@ from logo_jax.models.attention import full_attention
 from logo_jax.models.backbones import ResNet18
 from logo_jax.models.contract import Output, at_least_float32, check_clips, compute_dtype
 from logo_jax.models.layers import LayerNorm, maps, merge_heads
+from logo_jax.models.products import dense_product
 
 # The names of the released weights.
 TORCH_NAMES = (
@@ -53,7 +54,11 @@ TORCH_NAMES = (
 )
 
 # PyTorch's start of linear layers: uniform between +- 1 / sqrt(inputs).
-Linear = partial(nn.Dense, kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"))
+Linear = partial(
+    nn.Dense,
+    kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+    dot_general=dense_product,
+)
 standard_normal = nn.initializers.normal(1.0)
 
 

@@ -20,12 +20,13 @@ from jaxtyping import Array, Bool, Float
 from logo_jax.models import attention
 from logo_jax.models.attention import Window
 from logo_jax.models.norms import layer_norm
+from logo_jax.models.products import dense_product
 
 FLOAT32 = jnp.dtype(jnp.float32)
 Tokens = tuple[Float[Array, "B T H W D"], Float[Array, "B K D"]]
 
 # The usual start of vision transformers.
-Linear = partial(nn.Dense, kernel_init=nn.initializers.xavier_uniform())
+Linear = partial(nn.Dense, kernel_init=nn.initializers.xavier_uniform(), dot_general=dense_product)
 
 
 class LayerNorm(nn.Module):
