@@ -116,8 +116,8 @@ KINDS: dict[str, Kind] = {
         "Name the beginning that has to go with --strip_prefix.",
     ),
     "id_overlap": Kind(
-        ERROR, "clip in both train and test of a fold", "clips in both train and test of a fold",
-        "Use the official lists: a clip must not be trained on and tested on.",
+        ERROR, "clip in two parts of a fold", "clips in two parts of a fold",
+        "Use the official lists: a clip must not be in two of train, val and test.",
     ),
     "tested_twice": Kind(
         WARNING, "clip that several folds test on", "clips that several folds test on",
@@ -261,22 +261,22 @@ KINDS: dict[str, Kind] = {
     ),
     "same_clip": Kind(
         WARNING, "pair of clips with the same content", "pairs of clips with the same content",
-        "Check the lists: one of the two may be a mistake.",
+        "Look at both: one of the two may be a mistake.",
     ),
     "two_labels": Kind(
         WARNING, "pair of clips with the same content and two labels",
         "pairs of clips with the same content and two labels",
-        "Check the lists: one of the two labels is wrong.",
+        "Look at both: one of the two labels is wrong.",
     ),
     "content_overlap": Kind(
-        ERROR, "pair of clips with the same content in train and test of a fold",
-        "pairs of clips with the same content in train and test of a fold",
-        "Take one of the two out of the lists: it is trained on and tested on.",
+        ERROR, "pair of clips with the same content in two parts of a fold",
+        "pairs of clips with the same content in two parts of a fold",
+        "Take one of the two out: what is judged must not be seen in training or selection.",
     ),
     "shared_frames": Kind(
-        WARNING, "pair of clips in train and test of a fold that share frames",
-        "pairs of clips in train and test of a fold that share frames",
-        "Look at them: parts of one scene may be trained on and tested on.",
+        WARNING, "pair of clips in two parts of a fold that share frames",
+        "pairs of clips in two parts of a fold that share frames",
+        "Look at them: pieces of one scene may be trained on and judged.",
     ),
 }  # fmt: skip
 
@@ -297,6 +297,6 @@ MENDS: dict[str, dict[str, str]] = {
     },
     "frame_folders": {
         "label_base": "Declare how the labels are counted with --labels.",
-        "id_overlap": "Mend the lists: a clip must not be trained on and tested on.",
+        "id_overlap": "Mend the lists: a clip must not be in two of train, val and test.",
     },
 }
