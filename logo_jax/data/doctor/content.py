@@ -73,16 +73,27 @@ def check_duplicates(copy: Copy, tally: Tally, findings: Findings, num_workers: 
         whole = content[row] if all(content[row]) else (b"", row)  # frames that cannot be compared
         same[whole].append(row)
     twins = {row: group[0] for group in same.values() for row in group}
-    for group in same.values():
-        for first, second in itertools.pairwise(group):
-            _note_twins(copy, copy.clips[first], copy.clips[second], findings)
-        _note_overlap(copy, [copy.clips[row] for row in group], findings)
+    note_same_content(copy, same.values(), findings)
     holders: dict[bytes, set[int]] = defaultdict(set)
     for row in rows:
         for digest in content[row]:
             if digest:
                 holders[digest].add(row)
     _note_shared_frames(copy, twins, holders.values(), findings)
+
+
+def note_same_content(copy: Copy, same: Iterable[list[int]], findings: Findings) -> None:
+    """Note clips with the same content.
+
+    Args:
+        copy: whose clips.
+        same: rows of the clips, those with the same content in one group.
+        findings: where they are noted.
+    """
+    for group in same:
+        for first, second in itertools.pairwise(group):
+            _note_twins(copy, copy.clips[first], copy.clips[second], findings)
+        _note_overlap(copy, [copy.clips[row] for row in group], findings)
 
 
 def _clips_that_share(tally: Tally) -> list[tuple[int, ...]]:

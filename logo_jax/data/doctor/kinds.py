@@ -149,6 +149,10 @@ KINDS: dict[str, Kind] = {
     "unreadable_video": Kind(
         ERROR, "video that cannot be opened", "videos that cannot be opened", _COPY_AGAIN
     ),
+    "damaged_video": Kind(
+        ERROR, "video whose frames cannot all be read", "videos whose frames cannot all be read",
+        "Copy them again, or prepare with allow_frame_counts=True to take what can be read.",
+    ),
     "unlisted_clip": Kind(
         NOTE, "clip on disk that no list names", "clips on disk that no list names",
         "Nothing, if they are not single-labelled: they are not used.",
@@ -229,6 +233,11 @@ KINDS: dict[str, Kind] = {
     "faces_not_examined": Kind(
         NOTE, "look at faces that was not taken", "looks at faces that were not taken",
         "Give --face_detector=<the ONNX file of YuNet> to see whether the frames are cropped.",
+    ),
+    "faces_in_videos": Kind(
+        NOTE, "look at faces that was not taken", "looks at faces that were not taken",
+        "Faces are looked at in folders of frames only: --face_detector changes nothing for "
+        "videos here. Preparing names the videos in which it finds no face.",
     ),
     # Order of frames
     "text_order": Kind(
