@@ -123,7 +123,7 @@ FAULTS = {
         lambda r: replace(list_of(r), b"8,1\n", b"8,1\n008,1\n"), {"repeated_clip"}, "row 3",
     ),
     "in train and test": (
-        lambda r: replace(list_of(r), b"8,1\n", b"8,1\n1,1\n"), {"id_overlap"},
+        lambda r: replace(list_of(r), b"8,1\n", b"8,1\n1,1\n"), {"id_overlap", "fold_size"},
         '"00001" is also in train of fold 1',
     ),
     "tested twice": (

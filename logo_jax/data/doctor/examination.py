@@ -24,7 +24,7 @@ PARTIAL = {
     "fold_size": NOTE,
     "class_counts": NOTE,
     "list_missing": NOTE,
-    "class_absent": WARNING,
+    "class_not_judged": WARNING,
     "missing_clip": WARNING,
 }
 
@@ -74,7 +74,7 @@ def examine(
     refuse_wrong(name, declared)
     findings = Findings(PARTIAL if partial else None, MENDS.get(name))
     copy = examine_set(source, declared, findings)
-    folds.check_folds(copy, findings)
+    folds.check_folds(copy, builder_class(name).parts_with_all_classes, findings)
     samples = []
     if copy.videos:
         tally = films.check_videos(copy, findings, num_workers, decode)

@@ -93,6 +93,12 @@ KINDS: dict[str, Kind] = {
         "lists with another label base than declared",
         "Declare how the labels are counted with --labels, or use the official lists.",
     ),
+    "label_base_unsure": Kind(
+        WARNING, "set of lists whose labels do not tell their base",
+        "sets of lists whose labels do not tell their base",
+        "Look at a few clips of the lowest label: if they are not of the class that it is read as, "
+        "declare the other base with --labels.",
+    ),
     "label_order": Kind(
         ERROR, "set of lists whose labels count the classes in another order than declared",
         "sets of lists whose labels count the classes in another order than declared",
@@ -136,6 +142,11 @@ KINDS: dict[str, Kind] = {
     "class_absent": Kind(
         ERROR, "class without a clip in a part", "classes without a clip in a part",
         "Mend the lists or folders, or prepare with allow_empty_classes=True if this is meant.",
+    ),
+    "class_not_judged": Kind(
+        ERROR, "class without a clip in a part that is judged",
+        "classes without a clip in a part that is judged",
+        "Mend the lists or folders; preparing takes such a set, but the class has no recall.",
     ),
     "refused": Kind(
         ERROR, "fault at which preparing this copy stops",

@@ -102,6 +102,13 @@ def join(
             f'declared is "{labels}", but the lists are "{kind}" ({first.path.name}: {last})',
         )
         labels = kind
+    elif not kind and labels != reading.WORDS:
+        numbers = [number for table in tables for number in table.numbers]
+        findings.add(
+            "label_base_unsure",
+            f"labels {min(numbers)} to {max(numbers)} of {len(copy.classes)} classes fit both "
+            f'counting from 0 and from 1; declared is "{labels}"',
+        )
     order = orders[options.get("list_order") or next(iter(orders))]
     base = dialects.LABELS[labels]
     words = reading.word_index(copy.classes)

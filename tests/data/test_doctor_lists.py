@@ -1,0 +1,69 @@
+"""The doctor on lists and folders: bases of labels, sizes of folds, folders that are not read."""
+
+import os
+import shutil
+
+import pytest
+
+from logo_jax.data.doctor.declared import Declared
+from logo_jax.data.doctor.examination import examine
+from tests.data import doctor_trees as trees
+
+pytestmark = pytest.mark.usefixtures("small_is_official")
+
+
+def own_lists(root, parts, classes):
+    """Lists of a user's own clips: part -> labels as written, one clip each."""
+    for part, labels in parts.items():
+        for number, _ in enumerate(labels):
+            trees.clip(root / part / f"c{number}", (len(part), number))
+        rows = [f"{part}/c{number} {label}" for number, label in enumerate(labels)]
+        trees.write(root / f"{part}.txt", rows)
+    trees.write(root / "classes.txt", classes)
+
+
+@pytest.mark.parametrize("declared", ["zero_based", "one_based"])
+def test_labels_that_fit_both_bases(declared, tmp_path):
+    own_lists(tmp_path, {"train": range(1, 7), "test": range(1, 7)}, trees.SEVEN)
+    found = examine("frame_folders", tmp_path, Declared(lists="videomae", labels=declared))
+    assert trees.codes(found) == {"label_base_unsure", "class_absent", "class_not_judged"}
+    said = trees.text(found, "label_base_unsure")
+    assert "labels 1 to 6 of 7 classes fit both" in said and f'declared is "{declared}"' in said
+
+
+def test_a_class_folder_that_may_not_be_read(copy, monkeypatch):
+    root = copy("frame_folders")
+    scandir = os.scandir
+
+    def refuse(path="."):
+        if str(path) == str(root / "train" / "calm"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = examine("frame_folders", root, Declared())
+    said = trees.text(found, "unreadable_folder")
+    assert f"{root / 'train' / 'calm'} (Permission denied)" in said
+
+
+def test_a_part_without_a_class(copy):
+    root = copy("frame_folders")
+    for part, code, severity in (
+        ("test", "class_not_judged", "warning"),
+        ("train", "class_absent", "error"),  # preparing stops at it
+    ):
+        for clip in (root / part / "calm").iterdir():
+            shutil.rmtree(clip)
+        found = examine("frame_folders", root, Declared(), partial=True)
+        (finding,) = [f for f in found.findings.sorted() if f.code == code]
+        assert finding.severity == severity and f'"calm" in {part}' in finding.sentence
+        assert ("allow_empty_classes" in finding.mend) == (part == "train")
+
+
+def test_clips_in_train_and_test_count_in_both(copy):
+    root = copy("dfew")
+    rows = trees.list_of(root, "test").read_text().splitlines()[1:3]
+    path = trees.list_of(root, "train")
+    trees.write(path, [*path.read_text().splitlines()[:-2], *rows])  # in place of two others
+    found = examine("dfew", root, Declared())
+    assert "id_overlap" in trees.codes(found) and "fold_size" not in trees.codes(found)
