@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from logo_jax.data.doctor import verdict
 from logo_jax.data.doctor.declared import Declared
 from logo_jax.data.doctor.examination import examine
 from tests.data import doctor_trees as trees
@@ -67,3 +68,64 @@ def test_clips_in_train_and_test_count_in_both(copy):
     trees.write(path, [*path.read_text().splitlines()[:-2], *rows])  # in place of two others
     found = examine("dfew", root, Declared())
     assert "id_overlap" in trees.codes(found) and "fold_size" not in trees.codes(found)
+
+
+def rename_clips(root):
+    for folder in (root / "Clip" / "clip_224x224").iterdir():
+        folder.rename(folder.with_name(str(int(folder.name))))
+
+
+def name_in_lists(pattern):
+    def spoil(root):
+        for path in trees.each_list(root):
+            header, *rows = path.read_text().splitlines()
+            names = [row.split(",") for row in rows]
+            lines = [f"{pattern.format(int(name))},{label}" for name, label in names]
+            trees.write(path, [header, *lines])
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "listed", "there"),
+    [
+        (rename_clips, "00008", "1"),
+        (name_in_lists("Clip/clip_224x224_16f/{:05d}"), "Clip/clip_224x224_16f/00008", "00001"),
+        (name_in_lists(r"clip_224x224\{:05d}"), r"clip_224x224\00008", "00001"),
+    ],
+)
+def test_names_that_lead_to_no_clip(spoil, listed, there, copy):
+    root = copy("dfew")
+    spoil(root)
+    found = examine("dfew", root, Declared())
+    assert trees.codes(found) == {"names_differ"}, found.findings.lines()
+    said = trees.text(found, "names_differ")
+    assert f'leads to "{listed}"' in said and f'there is "{there}"' in said
+    assert verdict.report(found)["verdict"][0].startswith("There are frames of DFEW, but")
+
+
+def test_names_with_backslashes(copy):
+    root = copy("ferv39k")
+    for path in (root / "4_setups" / "All_scenes").iterdir():
+        trees.replace(path, b"/", b"\\", -1)
+    assert trees.codes(examine("ferv39k", root, Declared())) == {"names_differ"}
+
+
+def test_folders_are_not_called_lists(copy):
+    root = copy("afew")
+    shutil.rmtree(root / "train" / "Happy" / "01")
+    (root / "train" / "Sad").rename(root / "train" / "Bored")
+    found = examine("afew", root, Declared())
+    assert {"fold_size", "bad_class_folder"} <= trees.codes(found)
+    lines = [*found.findings.lines(), *verdict.report(found)["verdict"]]
+    assert not [line for line in lines if "rows" in line or "official lists" in line]
+    assert "its clips are not the official ones" in lines[-3]
+
+
+def test_an_example_that_stands_for_several(copy):
+    root = copy("dfew")
+    for number in range(1, 6):
+        for path in trees.first_frame(root, number).parent.iterdir():
+            path.write_bytes(trees.frame((number, int(path.stem)), 112))
+    said = trees.text(examine("dfew", root, Declared()), "unusual_size")
+    assert "5 clips with" in said and said.endswith("112 x 112 in 5 clips.")

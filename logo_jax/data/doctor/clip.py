@@ -86,7 +86,7 @@ def scan_clip(task: Task) -> ClipScan:
         return _without_frames("unreadable_folder", f"{name} ({error.strerror})")
     if not names:
         for folder in folders:
-            if _has_images(os.path.join(task.folder, folder)):
+            if has_images(os.path.join(task.folder, folder)):
                 return _without_frames("nested_folder", f"{name}/{folder}")
         return _without_frames("empty_clip", name)
     issues += [("other_file", f"{name}/{other}") for other in others]
@@ -219,7 +219,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _has_images(folder: str) -> bool:
+def has_images(folder: str) -> bool:
+    """Whether images lie directly in a folder."""
     try:
         return bool(_listing(folder)[0])
     except OSError:

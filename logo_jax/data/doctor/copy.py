@@ -230,7 +230,7 @@ def clips_in_folders(
         for class_folder in folders(root / folder_name):
             label = index(class_folder.name)
             if label < 0:
-                findings.add("bad_label", f'{class_folder}: "{class_folder.name}" is no class')
+                findings.add("bad_class_folder", str(class_folder))
             shared = (part,)
             prefix = f"{folder_name}/{class_folder.name}/"
             inner = folders(class_folder, findings)

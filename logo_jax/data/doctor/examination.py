@@ -81,7 +81,8 @@ def examine(
         if detector:
             findings.add("faces_in_videos", str(copy.frames))
     else:
-        scanned = dataclasses.replace(copy, clips=[]) if copy.frames is None else copy
+        nothing = copy.frames is None or "names_differ" in findings
+        scanned = dataclasses.replace(copy, clips=[]) if nothing else copy
         tally = scan(scanned, findings, num_workers, decode)
         content.check_counts(scanned, tally, findings)
         content.check_sizes(scanned, tally, findings)

@@ -47,6 +47,11 @@ KINDS: dict[str, Kind] = {
         ERROR, "missing folder of frames", "missing folders of frames",
         "Unpack the frames there.",
     ),
+    "names_differ": Kind(
+        ERROR, "set of frames of which the lists name no clip",
+        "sets of frames of which the lists name no clip",
+        "Make the names in the lists and those of the clip folders the same.",
+    ),
     "no_videos": Kind(
         ERROR, "folder of videos without a single one of the clips",
         "folders of videos without a single one of the clips",
@@ -87,6 +92,10 @@ KINDS: dict[str, Kind] = {
     "bad_label": Kind(
         ERROR, "label that is none of the data set", "labels that are none of the data set",
         "Mend the rows.",
+    ),
+    "bad_class_folder": Kind(
+        ERROR, "folder that is no class of the data set", "folders that are no classes of the data "
+        "set", "Rename it as the class, or move it out.",
     ),
     "label_base": Kind(
         ERROR, "set of lists with another label base than declared",
@@ -314,6 +323,10 @@ MENDS: dict[str, dict[str, str]] = {
         "no_frames": _UNPACK,
         "videos_only": "Get the aligned frames, or let the builder cut the faces out "
         f"(--frame_folder=<folder of the videos> --as_videos --face_detector=...); {_OWN_CROPS}",
+    },
+    "afew": {
+        "fold_size": "Compare the clips with those that its authors give; --partial accepts a part "
+        "of the data set.",
     },
     "frame_folders": {
         "label_base": "Declare how the labels are counted with --labels.",

@@ -11,7 +11,15 @@ from logo_jax.common.errors import UserError
 from logo_jax.data import dialects, lists
 from logo_jax.data.dialects import Dialect
 from logo_jax.data.doctor import tables as reading
-from logo_jax.data.doctor.copy import Clip, Copy, folders, join_tables, note_unlisted
+from logo_jax.data.doctor.clip import has_images
+from logo_jax.data.doctor.copy import (
+    LOOKED_INTO,
+    Clip,
+    Copy,
+    folders,
+    join_tables,
+    note_unlisted,
+)
 from logo_jax.data.doctor.declared import Declared
 from logo_jax.data.doctor.findings import Findings
 from logo_jax.data.doctor.tables import Table, TableRow
@@ -47,6 +55,8 @@ def read_lists(
     if copy.frames is None:
         return
     on_disk = _on_disk(copy, depth)
+    if copy.clips and _names_differ(copy, on_disk, findings):
+        return
     if copy.clips:
         note_unlisted(copy, on_disk, findings)
     else:  # without a list, all that is there is examined
@@ -161,6 +171,19 @@ def _compare_with_folders(copy: Copy, words: Callable[[str], int], findings: Fin
             findings.add(
                 "label_and_folder", f'{clip.where}: "{clip.name}" is {copy.classes[clip.label]}'
             )
+
+
+def _names_differ(copy: Copy, on_disk: Sequence[str], findings: Findings) -> bool:
+    """Whether there are frames, but the names in the lists lead to none of them."""
+    if copy.videos or any(os.path.lexists(copy.folder(clip)) for clip in copy.clips):
+        return False
+    for name in on_disk[:LOOKED_INTO]:
+        if has_images(os.path.join(copy.frames or copy.root, name)):
+            clip = copy.clips[0]
+            findings.add("names_differ", f'{clip.where} leads to "{clip.name}" in {copy.frames}, '
+                         f'where there is "{name}"')  # fmt: skip
+            return True
+    return False
 
 
 def _on_disk(copy: Copy, depth: int) -> list[str]:
