@@ -129,3 +129,48 @@ def test_an_example_that_stands_for_several(copy):
             path.write_bytes(trees.frame((number, int(path.stem)), 112))
     said = trees.text(examine("dfew", root, Declared()), "unusual_size")
     assert "5 clips with" in said and said.endswith("112 x 112 in 5 clips.")
+
+
+def test_decimal_labels(tmp_path):
+    own_lists(tmp_path, {"train": ("1.0", "2.0"), "test": ("1.0", "2.")}, ("calm", "moved"))
+    found = examine("frame_folders", tmp_path, Declared(lists="videomae", labels="one_based"))
+    assert trees.codes(found) == {"label_decimal"}, found.findings.lines()
+    assert 'train.txt, row 1: "1.0"' in trees.text(found, "label_decimal")
+
+
+def test_three_fields_with_commas_are_no_clip_frames_label(copy):
+    root = copy("dfew")
+    for path in trees.each_list(root):
+        rows = path.read_text().splitlines()[1:]
+        trees.write(path, [f"{row},x" for row in rows])
+    found = examine("dfew", root, Declared())
+    assert trees.codes(found) & {"dialect", "frame_count", "bad_row"} == set()
+    assert 'row 1: "8,1,x"' in trees.text(found, "list_unreadable")
+
+
+def test_a_header_with_a_space(copy):
+    root = copy("ferv39k")
+    for path in (root / "4_setups" / "All_scenes").iterdir():
+        path.write_text("video label\n" + path.read_text())
+    found = examine("ferv39k", root, Declared())
+    assert trees.codes(found) == {"header_not_wanted"}, found.findings.lines()
+    assert 'train_All.csv begins with "video label"' in trees.text(found, "header_not_wanted")
+
+
+def test_a_dialect_is_advised_only_where_there_is_one(copy):
+    root = copy("ferv39k")
+    for header, code in (("video,label", "list_form"), ("video_name,label", "dialect")):
+        for path in (root / "4_setups" / "All_scenes").iterdir():
+            rows = path.read_text().replace(" ", ",").splitlines()
+            trees.write(path, [header, *(row for row in rows if not row.endswith("label"))])
+        found = examine("ferv39k", root, Declared())
+        assert code in trees.codes(found), found.findings.lines()
+    lists = {f"{part}_list": f"4_setups/All_scenes/{part}_All.csv" for part in ("train", "test")}
+    found = examine("ferv39k", root, Declared(lists="csv", labels="words", **lists))
+    assert trees.codes(found) == set(), found.findings.lines()
+
+
+def test_words_that_are_no_classes_are_not_advised(tmp_path):
+    own_lists(tmp_path, {"train": "ab", "test": "ab"}, ("calm", "moved"))
+    found = examine("frame_folders", tmp_path, Declared(lists="videomae"))
+    assert "bad_label" in trees.codes(found) and "label_base" not in trees.codes(found)

@@ -12,7 +12,8 @@ from logo_jax.data.doctor.clip import DECODE_NONE
 from logo_jax.data.doctor.copy import Copy, part_sizes
 from logo_jax.data.doctor.declared import Declared, refuse_wrong
 from logo_jax.data.doctor.findings import Findings
-from logo_jax.data.doctor.kinds import ERROR, MENDS, NOTE, WARNING
+from logo_jax.data.doctor.kinds import ERROR, NOTE, WARNING
+from logo_jax.data.doctor.mends import MENDS
 from logo_jax.data.doctor.scan import Tally, scan
 from logo_jax.data.doctor.sets import EXAMINE
 from logo_jax.data.entries import check_entries, readable

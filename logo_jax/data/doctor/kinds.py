@@ -75,15 +75,30 @@ KINDS: dict[str, Kind] = {
         ERROR, "missing list", "missing lists", "Copy the lists of the data set to their place."
     ),
     "list_unreadable": Kind(
-        ERROR, "list that cannot be read", "lists that cannot be read", "Copy it again."
+        ERROR, "list that cannot be read", "lists that cannot be read",
+        "Copy it again, or write it in one of the forms of docs/data.md.",
     ),
     "header": Kind(
         ERROR, "list without its header", "lists without their header",
         'Add "video_name,label" as the first row: a reader that skips a row loses the first clip.',
     ),
+    "header_not_wanted": Kind(
+        ERROR, "list with a header that its form does not have",
+        "lists with a header that their form does not have", "Remove the first row.",
+    ),
     "dialect": Kind(
         ERROR, "list in another dialect than declared", "lists in another dialect than declared",
-        "Declare the dialect with --lists.",
+        "Declare the dialect with --lists, and the files with --train_list and --test_list.",
+    ),
+    "list_form": Kind(
+        ERROR, "list in a form that no dialect of the data set has",
+        "lists in a form that no dialect of the data set has",
+        "Write it in the form that is declared.",
+    ),
+    "label_decimal": Kind(
+        ERROR, "label that is not written as a whole number",
+        "labels that are not written as whole numbers",
+        "Write them as whole numbers: 1 and not 1.0.",
     ),
     "bad_row": Kind(
         ERROR, "row of another form than the rest of its list",
@@ -308,28 +323,3 @@ KINDS: dict[str, Kind] = {
         "Look at them: pieces of one scene may be trained on and judged.",
     ),
 }  # fmt: skip
-
-_OWN_CROPS = "results on own crops are not comparable with those on the set's."
-_UNPACK = "Unpack the frames there, or name another with --frame_folder."
-# Data set -> code -> mend, where that of the kind does not fit: the builders' options differ.
-MENDS: dict[str, dict[str, str]] = {
-    "dfew": {
-        "no_frames": _UNPACK,
-        "videos_only": "Get the aligned frames, or let the builder cut the faces out "
-        f"(--frame_folder=original --face_detector=...); {_OWN_CROPS}",
-        "label_order": "Use the official lists: DFEW has one order of the classes.",
-    },
-    "mafw": {
-        "no_frames": _UNPACK,
-        "videos_only": "Get the aligned frames, or let the builder cut the faces out "
-        f"(--frame_folder=<folder of the videos> --as_videos --face_detector=...); {_OWN_CROPS}",
-    },
-    "afew": {
-        "fold_size": "Compare the clips with those that its authors give; --partial accepts a part "
-        "of the data set.",
-    },
-    "frame_folders": {
-        "label_base": "Declare how the labels are counted with --labels.",
-        "id_overlap": "Mend the lists: a clip must not be in two of train, val and test.",
-    },
-}

@@ -135,7 +135,10 @@ def examine_frame_folders(source: Path, declared: Declared, findings: Findings) 
     dialect = dialects.COMMON[written]
     read = [(path, "split", path.stem, dialect) for path in found]
     options = {"labels": declared.labels or dialect.labels, "strip_prefix": declared.strip_prefix}
-    tables = read_tables(copy, read, options, findings)
+    # A list of another suffix would be looked for where another dialect is declared.
+    usable = {name for name, other in frame_folders.SUFFIXES.items() if other == suffix}
+    known = {name: dialects.COMMON[name] for name in usable}
+    tables = read_tables(copy, read, options, known, findings)
     join(copy, tables, options, {"classes.txt": copy.classes}, os.path.normpath, 0, findings)
     return copy
 
