@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from logo_jax.data.datasets.facts import Facts
+from logo_jax.data.doctor.clip import link_problem
 from logo_jax.data.doctor.findings import Findings
 from logo_jax.data.doctor.tables import Table, TableRow
 
@@ -124,15 +125,20 @@ def child(parent: Path, name: str) -> Path | None:
 def folders(parent: Path, findings: Findings | None = None) -> Iterable[Path]:
     """Folders in a folder, sorted, none where it cannot be read; dot names are passed over.
 
-    With `findings`, a folder that cannot be read is one.
+    With `findings`, a folder that cannot be read is one, and so is a link that leads nowhere.
     """
     try:
         with os.scandir(parent) as entries:
-            names = sorted(e.name for e in entries if e.name[0] != "." and is_folder(e))
+            shown = [entry for entry in entries if entry.name[0] != "."]
+        names = sorted(entry.name for entry in shown if is_folder(entry))
     except OSError as error:
         if findings is not None:
             findings.add("unreadable_folder", f"{parent} ({error.strerror or error})")
         return []
+    if findings is not None:
+        for entry in shown:
+            if entry.is_symlink() and not os.path.exists(entry.path):
+                findings.add("dead_link", f"{entry.path} ({link_problem(entry.path)})")
     return [parent / name for name in names]
 
 

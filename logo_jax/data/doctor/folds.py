@@ -39,7 +39,9 @@ def check_folds(copy: Copy, needed: Sequence[str], findings: Findings) -> None:
                     + " or ".join(map(_pair, official)),
                 )
         for part in present_parts(copy):
-            if not sizes[part] and lists_lack:
+            if not sizes[part]:
+                if not lists_lack:
+                    findings.add("part_empty", f"{part} of {column_words(column)}")
                 continue
             counts = class_counts(copy, place, part)
             for name, count in zip(copy.classes, counts, strict=True):

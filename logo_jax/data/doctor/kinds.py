@@ -163,6 +163,10 @@ KINDS: dict[str, Kind] = {
         "differences from the official class counts",
         "Use the official lists; --partial accepts a part of the data set.",
     ),
+    "part_empty": Kind(
+        ERROR, "part without a clip", "parts without a clip",
+        "Give it clips: a train part is needed for training, a test part for evaluation.",
+    ),
     "class_absent": Kind(
         ERROR, "class without a clip in a part", "classes without a clip in a part",
         "Mend the lists or folders, or prepare with allow_empty_classes=True if this is meant.",
@@ -178,6 +182,10 @@ KINDS: dict[str, Kind] = {
     ),
     # Clips and frames
     "missing_clip": Kind(ERROR, "missing clip folder", "missing clip folders", _COPY_AGAIN),
+    "dead_link": Kind(
+        ERROR, "link that leads to no clip", "links that lead to no clip",
+        "Remove it, or let it lead to the frames: preparing stops at it.",
+    ),
     "empty_clip": Kind(
         ERROR, "clip folder without an image", "clip folders without an image", _COPY_AGAIN
     ),
