@@ -24,6 +24,23 @@ def clip(folder, seed, frames=FRAMES, name="{:05d}.jpg"):
         (folder / name.format(number)).write_bytes(frame((seed, number)))
 
 
+def video(path, seed, frames=2, code="mp4v"):
+    """A video of smooth pictures of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 25, (16, 16))
+    for number in range(frames):
+        rng = np.random.default_rng((seed, number))
+        writer.write(cv2.resize(rng.integers(0, 256, (4, 4, 3), np.uint8), (16, 16)))
+    writer.release()
+
+
+def only_videos(root):
+    """DFEW with its videos, and no frames."""
+    shutil.rmtree(root / "Clip" / "clip_224x224")
+    for number in range(1, 36):
+        video(root / "Clip" / "original" / f"{number:05d}.mp4", number)
+
+
 def write(path, lines):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines))

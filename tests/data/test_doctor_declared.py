@@ -3,8 +3,6 @@ lists that preparing takes."""
 
 import shutil
 
-import cv2
-import numpy as np
 import pytest
 
 from logo_jax.common.errors import UserError
@@ -106,21 +104,12 @@ def test_frames_in_a_folder_called_clips(tree):
     assert look("mafw", root)[0] == {"empty_frame"}
 
 
-def video(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (16, 16))
-    for shade in (0, 255):
-        writer.write(np.full((16, 16, 3), shade, np.uint8))
-    writer.release()
-
-
 def test_videos_in_a_folder_called_faces(tree):
     root = tree("mafw")
     shutil.rmtree(root / "data")
     faces = root / "faces"
-    video(faces / "00001.mp4")
-    for number in range(2, 56):
-        shutil.copy(faces / "00001.mp4", faces / f"{number:05d}.mp4")
+    for number in range(1, 56):
+        trees.video(faces / f"{number:05d}.mp4", number)
     found, lines, said = look("mafw", root, frame_folder="faces")
     assert found == {"videos_only"}, lines
     assert "--as_videos" in lines[0] and "=original" not in lines[0]

@@ -17,6 +17,7 @@ from tests.data.doctor_trees import (
     each_list,
     first_frame,
     list_of,
+    only_videos,
     rename_to_time_interpolated,
     replace,
 )
@@ -39,20 +40,6 @@ def header_of_a_huge_png(root):
     data = bytearray(png(8))
     data[16:24] = (60_000).to_bytes(4, "big") * 2
     first_frame(root).write_bytes(data)
-
-
-def only_videos(root):
-    shutil.rmtree(root / "Clip" / "clip_224x224")
-    folder = root / "Clip" / "original"
-    folder.mkdir()
-    writer = cv2.VideoWriter(
-        str(folder / "00001.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (16, 16)
-    )
-    for shade in (0, 255):
-        writer.write(np.full((16, 16, 3), shade, np.uint8))
-    writer.release()
-    for number in range(2, 36):
-        shutil.copy(folder / "00001.mp4", folder / f"{number:05d}.mp4")
 
 
 def spoiled_videos(root):
@@ -136,7 +123,7 @@ FAULTS = {
         lambda r: replace(list_of(r), b"8,1\n", b"8,1\n008,1\n"), {"repeated_clip"}, "row 3",
     ),
     "in train and test": (
-        lambda r: replace(list_of(r), b"8,1\n", b"8,1\n1,1\n"), {"id_overlap"},
+        lambda r: replace(list_of(r), b"8,1\n", b"8,1\n1,1\n"), {"id_overlap", "fold_size"},
         '"00001" is also in train of fold 1',
     ),
     "tested twice": (

@@ -8,6 +8,7 @@ import os
 import stat
 import struct
 from collections import Counter
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -79,16 +80,18 @@ def scan_clip(task: Task) -> ClipScan:
     try:
         names, others, folders = _listing(task.folder)
     except FileNotFoundError:
-        return _without_frames("missing_clip", name)
+        return _missing(task.folder, "missing_clip", name)
     except NotADirectoryError:
         return _without_frames("missing_clip", f"{name} is a file")
     except OSError as error:
+        if link_problem(task.folder):
+            return _missing(task.folder, "unreadable_folder", name)
         return _without_frames("unreadable_folder", f"{name} ({error.strerror})")
     if not names:
         for folder in folders:
-            if _has_images(os.path.join(task.folder, folder)):
+            if has_images(os.path.join(task.folder, folder)):
                 return _without_frames("nested_folder", f"{name}/{folder}")
-        return _without_frames("empty_clip", name)
+        return _missing(task.folder, "empty_clip", name)
     issues += [("other_file", f"{name}/{other}") for other in others]
     ordered, traps = in_order(names)
     issues += [(code, f"{name} ({detail})") for code, detail in traps]
@@ -219,11 +222,32 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _has_images(folder: str) -> bool:
+def has_images(folder: str) -> bool:
+    """Whether images lie directly in a folder."""
     try:
         return bool(_listing(folder)[0])
     except OSError:
         return False
+
+
+def link_problem(path: str) -> str:
+    """Why a link leads to no clip, "" where it may lead to one, or is no link."""
+    if not os.path.islink(path):
+        return ""
+    try:
+        target = os.path.realpath(path, strict=True)
+    except OSError as error:
+        return f"leads nowhere: {error.strerror or error}"
+    here = os.path.realpath(os.path.dirname(path))
+    return f"leads to {target}, which holds it" if Path(here).is_relative_to(target) else ""
+
+
+def _missing(folder: str, code: str, name: str) -> ClipScan:
+    """A clip without frames; a link that cannot lead to any is told as such."""
+    problem = link_problem(folder)
+    return _without_frames(
+        "dead_link" if problem else code, f"{name} ({problem})" if problem else name
+    )
 
 
 def _without_frames(code: str, example: str) -> ClipScan:

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decode", default=DECODE_NONE, choices=(DECODE_NONE, DECODE_SAMPLE, DECODE_ALL),
         help="frames whose pixels are decoded: none (ends of the files are read), sample (one a "
-        "clip) or all (none)",
+        "clip; 200 whole videos) or all (none)",
     )  # fmt: skip
     parser.add_argument(
         "--partial", action="store_true", help="it is meant to be a part of the data set"

@@ -12,6 +12,8 @@ from logo_jax.data.doctor.findings import Findings
 from logo_jax.data.doctor.scan import Tally, digests
 
 USUAL_SIDES = (224, 256)
+# What a part of a fold is for, in words.
+_USES = {"train": "trained on", "val": "validated on", "test": "tested on"}
 
 
 def check_counts(copy: Copy, tally: Tally, findings: Findings) -> None:
@@ -55,7 +57,7 @@ def check_sizes(copy: Copy, tally: Tally, findings: Findings) -> None:
 
 
 def check_duplicates(copy: Copy, tally: Tally, findings: Findings, num_workers: int) -> None:
-    """Clips with the same frames, and frames that train and test of a fold share.
+    """Clips with the same frames, and frames that two parts of a fold share.
 
     Equal keys are candidates only; their files are compared as a whole.
     """
@@ -71,16 +73,27 @@ def check_duplicates(copy: Copy, tally: Tally, findings: Findings, num_workers: 
         whole = content[row] if all(content[row]) else (b"", row)  # frames that cannot be compared
         same[whole].append(row)
     twins = {row: group[0] for group in same.values() for row in group}
-    for group in same.values():
-        for first, second in itertools.pairwise(group):
-            _note_twins(copy, copy.clips[first], copy.clips[second], findings)
-        _note_overlap(copy, [copy.clips[row] for row in group], findings)
+    note_same_content(copy, same.values(), findings)
     holders: dict[bytes, set[int]] = defaultdict(set)
     for row in rows:
         for digest in content[row]:
             if digest:
                 holders[digest].add(row)
     _note_shared_frames(copy, twins, holders.values(), findings)
+
+
+def note_same_content(copy: Copy, same: Iterable[list[int]], findings: Findings) -> None:
+    """Note clips with the same content.
+
+    Args:
+        copy: whose clips.
+        same: rows of the clips, those with the same content in one group.
+        findings: where they are noted.
+    """
+    for group in same:
+        for first, second in itertools.pairwise(group):
+            _note_twins(copy, copy.clips[first], copy.clips[second], findings)
+        _note_overlap(copy, [copy.clips[row] for row in group], findings)
 
 
 def _clips_that_share(tally: Tally) -> list[tuple[int, ...]]:
@@ -105,23 +118,26 @@ def _note_twins(copy: Copy, first: Clip, second: Clip, findings: Findings) -> No
 
 
 def _note_overlap(copy: Copy, group: list[Clip], findings: Findings) -> None:
-    """A train and a test clip of one fold among clips with the same content."""
+    """Clips of two parts of one fold among clips with the same content.
+
+    Validation counts as a part like the others: the best checkpoint is selected on it.
+    """
     for place, column in enumerate(copy.columns):
-        trained = [clip for clip in group if clip.parts[place] == "train"]
-        tested = [clip for clip in group if clip.parts[place] == "test"]
-        if trained and tested:
-            findings.add(
-                "content_overlap",
-                f"{trained[0].name} is trained on, {tested[0].name} tested on in "
-                f"{column_words(column)}",
-                clips=[trained[0].name, tested[0].name],
-            )
+        first = {clip.parts[place]: clip for clip in reversed(group)}
+        for one, other in itertools.combinations(_USES, 2):
+            if one in first and other in first:
+                a, b = first[one].name, first[other].name
+                findings.add(
+                    "content_overlap",
+                    f"{a} is {_USES[one]}, {b} {_USES[other]} in {column_words(column)}",
+                    clips=[a, b],
+                )
 
 
 def _note_shared_frames(
     copy: Copy, twins: dict[int, int], holders: Iterable[set[int]], findings: Findings
 ) -> None:
-    """Pairs of clips that are not the same, but have frames in common across train and test."""
+    """Pairs of clips that are not the same, but have frames in common across parts of a fold."""
     pairs: Counter[tuple[int, int]] = Counter()
     for rows in holders:
         different = sorted({twins[row] for row in rows})
@@ -140,9 +156,9 @@ def _note_shared_frames(
 
 
 def _fold_that_splits(copy: Copy, first: Clip, second: Clip) -> str:
-    """The first partition column that trains on one of two clips and tests on the other, or ""."""
+    """The first partition column that has two clips in different parts, or ""."""
     for column, parts in zip(copy.columns, zip(first.parts, second.parts, strict=True),
                              strict=True):  # fmt: skip
-        if set(parts) == {"train", "test"}:
+        if all(parts) and parts[0] != parts[1]:
             return column
     return ""

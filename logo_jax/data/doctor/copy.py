@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from logo_jax.data.datasets.facts import Facts
+from logo_jax.data.doctor.clip import link_problem
 from logo_jax.data.doctor.findings import Findings
 from logo_jax.data.doctor.tables import Table, TableRow
 
@@ -25,6 +26,7 @@ class Clip:
         parts: "train", "val", "test" or "" in each partition column.
         declared: number of frames that its list declares.
         where: the row that names it first.
+        also: (partition column, part) of further parts whose lists name it, which is an error.
     """
 
     name: str
@@ -32,6 +34,11 @@ class Clip:
     parts: tuple[str, ...]
     declared: int | None = None
     where: str = ""
+    also: tuple[tuple[int, str], ...] = ()
+
+    def listed(self, column: int) -> tuple[str, ...]:
+        """All parts of a partition column whose lists name it."""
+        return self.parts[column], *(part for place, part in self.also if place == column)
 
 
 @dataclasses.dataclass
@@ -94,13 +101,18 @@ def enter(parent: Path, name: str, findings: Findings) -> Path | None:
         return None
     if path.name != name:
         findings.add("wrong_case", f'{path} should be "{name}"')
-    if not os.access(path, os.R_OK | os.X_OK):
-        findings.add("unreadable_folder", f"{path}")
+    note_unreadable(path, findings)
     inner = child(path, name)
     if inner is not None:
         findings.add("nested_folder", f"{inner}")
         return inner
     return path
+
+
+def note_unreadable(folder: Path, findings: Findings) -> None:
+    """Note a folder that this user has no right to read."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        findings.add("unreadable_folder", f"{folder}")
 
 
 def child(parent: Path, name: str) -> Path | None:
@@ -110,13 +122,23 @@ def child(parent: Path, name: str) -> Path | None:
     return next((path for path in folders(parent) if path.name.lower() == name.lower()), None)
 
 
-def folders(parent: Path) -> Iterable[Path]:
-    """Folders in a folder, sorted, none where it cannot be read; dot names are passed over."""
+def folders(parent: Path, findings: Findings | None = None) -> Iterable[Path]:
+    """Folders in a folder, sorted, none where it cannot be read; dot names are passed over.
+
+    With `findings`, a folder that cannot be read is one, and so is a link that leads nowhere.
+    """
     try:
         with os.scandir(parent) as entries:
-            names = sorted(e.name for e in entries if e.name[0] != "." and is_folder(e))
-    except OSError:
+            shown = [entry for entry in entries if entry.name[0] != "."]
+        names = sorted(entry.name for entry in shown if is_folder(entry))
+    except OSError as error:
+        if findings is not None:
+            findings.add("unreadable_folder", f"{parent} ({error.strerror or error})")
         return []
+    if findings is not None:
+        for entry in shown:
+            if entry.is_symlink() and not os.path.exists(entry.path):
+                findings.add("dead_link", f"{entry.path} ({link_problem(entry.path)})")
     return [parent / name for name in names]
 
 
@@ -153,6 +175,7 @@ def join_tables(
     """
     first: dict[str, tuple[str, TableRow, int]] = {}
     parts: dict[str, list[str]] = {}
+    also: dict[str, tuple[tuple[int, str], ...]] = {}
     contradicted: set[str] = set()
     for table in tables:
         column = columns.index(table.column)
@@ -180,12 +203,14 @@ def join_tables(
                 findings.add(
                     "id_overlap", f'{where}: "{name}" is also in {found[column]} of {fold}'
                 )
+                also[name] = (*also.get(name, ()), (column, found[column]))
             found[column] = table.part
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # equal parts are stored once
     clips = []
     for name, (where, row, label) in first.items():
         key = tuple(parts[name])
-        clips.append(Clip(name, label, shared.setdefault(key, key), row.num_frames, where))
+        key = shared.setdefault(key, key)
+        clips.append(Clip(name, label, key, row.num_frames, where, also.get(name, ())))
     if len(columns) > 1:
         for clip in clips:
             if clip.parts.count("test") > 1:
@@ -211,10 +236,11 @@ def clips_in_folders(
         for class_folder in folders(root / folder_name):
             label = index(class_folder.name)
             if label < 0:
-                findings.add("bad_label", f'{class_folder}: "{class_folder.name}" is no class')
+                findings.add("bad_class_folder", str(class_folder))
             shared = (part,)
             prefix = f"{folder_name}/{class_folder.name}/"
-            clips += [Clip(prefix + clip.name, label, shared) for clip in folders(class_folder)]
+            inner = folders(class_folder, findings)
+            clips += [Clip(prefix + clip.name, label, shared) for clip in inner]
     return clips
 
 
@@ -232,5 +258,5 @@ def column_words(column: str) -> str:
 
 
 def part_sizes(copy: Copy, column: int) -> Counter[str]:
-    """Clips of each part of a partition column."""
-    return Counter(clip.parts[column] for clip in copy.clips)
+    """Clips of each part of a partition column, as its lists name them."""
+    return Counter(part for clip in copy.clips for part in clip.listed(column))

@@ -7,28 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from logo_jax.common.errors import UserError, pick
-from logo_jax.common.progress import Progress
-from logo_jax.data.doctor import content, crops, folds
+from logo_jax.data.doctor import content, crops, films, folds
 from logo_jax.data.doctor.clip import DECODE_NONE
 from logo_jax.data.doctor.copy import Copy, part_sizes
 from logo_jax.data.doctor.declared import Declared, refuse_wrong
 from logo_jax.data.doctor.findings import Findings
-from logo_jax.data.doctor.kinds import ERROR, MENDS, NOTE, WARNING
-from logo_jax.data.doctor.scan import FEW, Tally, scan
+from logo_jax.data.doctor.kinds import ERROR, NOTE, WARNING
+from logo_jax.data.doctor.mends import MENDS
+from logo_jax.data.doctor.scan import Tally, scan
 from logo_jax.data.doctor.sets import EXAMINE
 from logo_jax.data.entries import check_entries, readable
 from logo_jax.data.faces import FaceDetector
-from logo_jax.data.lists import VIDEO_SUFFIXES
-from logo_jax.data.pool import ordered_map
 from logo_jax.data.prepared import builder_class
-from logo_jax.data.videos import find_videos, video_problem
 
 # What is no error of a copy that is meant to be a part of the data set.
 PARTIAL = {
     "fold_size": NOTE,
     "class_counts": NOTE,
     "list_missing": NOTE,
-    "class_absent": WARNING,
+    "class_not_judged": WARNING,
     "missing_clip": WARNING,
 }
 
@@ -67,7 +64,7 @@ def examine(
         source: its folder.
         declared: how its lists are said to be written, and which frames are wanted.
         detector: looks at the faces of a sample; None leaves that out.
-        decode: "none", "sample" or "all": frames whose pixels are decoded.
+        decode: "none", "sample" or "all": frames or videos whose pixels are decoded.
         partial: it is meant to be a part of the data set.
         num_workers: processes; 0 does the work in this one.
 
@@ -78,20 +75,22 @@ def examine(
     refuse_wrong(name, declared)
     findings = Findings(PARTIAL if partial else None, MENDS.get(name))
     copy = examine_set(source, declared, findings)
-    folds.check_folds(copy, findings)
-    scanned = copy
-    if copy.videos:
-        _check_videos(copy, findings, num_workers)
-    if copy.videos or copy.frames is None:
-        scanned = dataclasses.replace(copy, clips=[])
-    tally = scan(scanned, findings, num_workers, decode)
-    content.check_counts(scanned, tally, findings)
-    content.check_sizes(scanned, tally, findings)
-    content.check_duplicates(scanned, tally, findings, num_workers)
-    _check_builder(name, declared, copy, partial, findings)
+    folds.check_folds(copy, builder_class(name).parts_with_all_classes, findings)
     samples = []
-    if scanned.clips:
-        samples = crops.check_crops(scanned, tally, detector, findings)
+    if copy.videos:
+        tally = films.check_videos(copy, findings, num_workers, decode)
+        if detector:
+            findings.add("faces_in_videos", str(copy.frames))
+    else:
+        nothing = copy.frames is None or "names_differ" in findings
+        scanned = dataclasses.replace(copy, clips=[]) if nothing else copy
+        tally = scan(scanned, findings, num_workers, decode)
+        content.check_counts(scanned, tally, findings)
+        content.check_sizes(scanned, tally, findings)
+        content.check_duplicates(scanned, tally, findings, num_workers)
+        if scanned.clips:
+            samples = crops.check_crops(scanned, tally, detector, findings)
+    _check_builder(name, declared, copy, partial, findings)
     return Examination(copy, tally, samples, findings)
 
 
@@ -128,34 +127,3 @@ def _check_builder(
             check_entries(str(copy.root), entries, builder.classes)
     except UserError as error:
         findings.add("refused", str(error).replace("\n", " "))
-
-
-def _check_videos(copy: Copy, findings: Findings, num_workers: int) -> None:
-    """Whether each clip of the lists has a video that can be opened."""
-    assert copy.frames is not None
-    try:
-        found = find_videos(str(copy.frames), VIDEO_SUFFIXES)
-    except UserError as error:
-        findings.add("same_number", str(error))
-        return
-    except OSError as error:
-        findings.add("unreadable_folder", f"{copy.frames} ({error.strerror})")
-        return
-    there = []
-    for clip in copy.clips:
-        path = found.get(int(clip.name)) if clip.name.isdecimal() else None
-        if path is None:
-            findings.add("missing_clip", f"{clip.name} has no video")
-        else:
-            there.append(path)
-    if there:
-        findings.add("videos_only", str(copy.frames))
-    else:
-        clips = f"{len(copy.clips):,} clips"
-        findings.add("no_videos", f"{copy.frames} has a video of none of the {clips}")
-    progress = Progress(len(there), "Opening", "videos")
-    for problem in ordered_map(video_problem, there, num_workers if len(there) > FEW else 0):
-        if problem:
-            findings.add("unreadable_video", problem)
-        progress.update()
-    progress.close()

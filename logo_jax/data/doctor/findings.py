@@ -29,6 +29,7 @@ class Finding:
         count: how often.
         mend: what to do, as that of the kind, or as the data set wants it.
         examples: the first of them, printable: file or row, and what is wrong there.
+        counts: how many each example stands for.
         clips: names of the first clips that it is about, to show their frames.
     """
 
@@ -37,6 +38,7 @@ class Finding:
     mend: str
     count: int = 0
     examples: list[str] = dataclasses.field(default_factory=list)
+    counts: list[int] = dataclasses.field(default_factory=list)
     clips: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -45,8 +47,13 @@ class Finding:
         kind = KINDS[self.code]
         what = f"{self.count:,} {kind.one if self.count == 1 else kind.many}"
         shown = "; ".join(example.removesuffix(".") for example in self.examples[:SHOWN])
-        more = f"; and {self.count - SHOWN:,} more" if self.count > SHOWN else ""
+        rest = self.beyond(SHOWN)
+        more = f"; and {rest:,} more" if rest else ""
         return f"{what}: {shown}{more}."
+
+    def beyond(self, shown: int) -> int:
+        """How many there are beside those that the first examples stand for."""
+        return self.count - sum(self.counts[:shown])
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -94,6 +101,7 @@ class Findings:
         finding.count += count
         if len(finding.examples) < KEPT:
             finding.examples.append(printable(example))
+            finding.counts.append(count)
         if len(finding.clips) < CLIPS_SHOWN:
             finding.clips += [clip for clip in clips if clip not in finding.clips]
 

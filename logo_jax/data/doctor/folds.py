@@ -1,6 +1,5 @@
 """Sizes and class counts of the folds beside the official ones."""
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,8 +13,14 @@ from logo_jax.data.entries import PARTS
 JUDGED = ("train", "test")
 
 
-def check_folds(copy: Copy, findings: Findings) -> None:
-    """Compare every fold with the official numbers; classes must not be absent."""
+def check_folds(copy: Copy, needed: Sequence[str], findings: Findings) -> None:
+    """Compare every fold with the official numbers; classes must not be absent.
+
+    Args:
+        copy: whose folds.
+        needed: parts in which preparing wants every class.
+        findings: where differences are noted.
+    """
     sizes_right = True
     lists_lack = any(code in findings for code in ("list_missing", "list_unreadable"))
     for place, column in enumerate(copy.columns):
@@ -34,12 +39,15 @@ def check_folds(copy: Copy, findings: Findings) -> None:
                     + " or ".join(map(_pair, official)),
                 )
         for part in present_parts(copy):
-            if not sizes[part] and lists_lack:
+            if not sizes[part]:
+                if not lists_lack:
+                    findings.add("part_empty", f"{part} of {column_words(column)}")
                 continue
             counts = class_counts(copy, place, part)
             for name, count in zip(copy.classes, counts, strict=True):
                 if not count:
-                    findings.add("class_absent", f'"{name}" in {part} of {column_words(column)}')
+                    code = "class_absent" if part in needed else "class_not_judged"
+                    findings.add(code, f'"{name}" in {part} of {column_words(column)}')
     labels_right = not any(code in findings for code in ("bad_label", "label_contradiction"))
     if sizes_right and labels_right and copy.facts is not None and copy.facts.test_counts:
         _check_counts(copy, copy.facts, findings)
@@ -47,7 +55,7 @@ def check_folds(copy: Copy, findings: Findings) -> None:
 
 def class_counts(copy: Copy, column: int, part: str) -> list[int]:
     """Clips of each class in a part of a partition column."""
-    counts = Counter(clip.label for clip in copy.clips if clip.parts[column] == part)
+    counts = Counter(clip.label for clip in copy.clips if part in clip.listed(column))
     return [counts[label] for label in range(len(copy.classes))]
 
 
@@ -59,7 +67,8 @@ def pooled_test_counts(copy: Copy) -> tuple[int, ...]:
 
 def present_parts(copy: Copy) -> list[str]:
     """The parts that must have clips of every class: train, test, and val where there is one."""
-    found = set(itertools.chain.from_iterable(clip.parts for clip in copy.clips))
+    columns = range(len(copy.columns))
+    found = {part for clip in copy.clips for column in columns for part in clip.listed(column)}
     return [part for part in PARTS if part in found or part in JUDGED]
 
 

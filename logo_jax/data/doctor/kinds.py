@@ -47,6 +47,11 @@ KINDS: dict[str, Kind] = {
         ERROR, "missing folder of frames", "missing folders of frames",
         "Unpack the frames there.",
     ),
+    "names_differ": Kind(
+        ERROR, "set of frames of which the lists name no clip",
+        "sets of frames of which the lists name no clip",
+        "Make the names in the lists and those of the clip folders the same.",
+    ),
     "no_videos": Kind(
         ERROR, "folder of videos without a single one of the clips",
         "folders of videos without a single one of the clips",
@@ -70,15 +75,30 @@ KINDS: dict[str, Kind] = {
         ERROR, "missing list", "missing lists", "Copy the lists of the data set to their place."
     ),
     "list_unreadable": Kind(
-        ERROR, "list that cannot be read", "lists that cannot be read", "Copy it again."
+        ERROR, "list that cannot be read", "lists that cannot be read",
+        "Copy it again, or write it in one of the forms of docs/data.md.",
     ),
     "header": Kind(
         ERROR, "list without its header", "lists without their header",
         'Add "video_name,label" as the first row: a reader that skips a row loses the first clip.',
     ),
+    "header_not_wanted": Kind(
+        ERROR, "list with a header that its form does not have",
+        "lists with a header that their form does not have", "Remove the first row.",
+    ),
     "dialect": Kind(
         ERROR, "list in another dialect than declared", "lists in another dialect than declared",
-        "Declare the dialect with --lists.",
+        "Declare the dialect with --lists, and the files with --train_list and --test_list.",
+    ),
+    "list_form": Kind(
+        ERROR, "list in a form that no dialect of the data set has",
+        "lists in a form that no dialect of the data set has",
+        "Write it in the form that is declared.",
+    ),
+    "label_decimal": Kind(
+        ERROR, "label that is not written as a whole number",
+        "labels that are not written as whole numbers",
+        "Write them as whole numbers: 1 and not 1.0.",
     ),
     "bad_row": Kind(
         ERROR, "row of another form than the rest of its list",
@@ -88,10 +108,20 @@ KINDS: dict[str, Kind] = {
         ERROR, "label that is none of the data set", "labels that are none of the data set",
         "Mend the rows.",
     ),
+    "bad_class_folder": Kind(
+        ERROR, "folder that is no class of the data set", "folders that are no classes of the data "
+        "set", "Rename it as the class, or move it out.",
+    ),
     "label_base": Kind(
         ERROR, "set of lists with another label base than declared",
         "lists with another label base than declared",
         "Declare how the labels are counted with --labels, or use the official lists.",
+    ),
+    "label_base_unsure": Kind(
+        WARNING, "set of lists whose labels do not tell their base",
+        "sets of lists whose labels do not tell their base",
+        "Look at a few clips of the lowest label: if they are not of the class that it is read as, "
+        "declare the other base with --labels.",
     ),
     "label_order": Kind(
         ERROR, "set of lists whose labels count the classes in another order than declared",
@@ -116,8 +146,8 @@ KINDS: dict[str, Kind] = {
         "Name the beginning that has to go with --strip_prefix.",
     ),
     "id_overlap": Kind(
-        ERROR, "clip in both train and test of a fold", "clips in both train and test of a fold",
-        "Use the official lists: a clip must not be trained on and tested on.",
+        ERROR, "clip in two parts of a fold", "clips in two parts of a fold",
+        "Use the official lists: a clip must not be in two of train, val and test.",
     ),
     "tested_twice": Kind(
         WARNING, "clip that several folds test on", "clips that several folds test on",
@@ -133,9 +163,18 @@ KINDS: dict[str, Kind] = {
         "differences from the official class counts",
         "Use the official lists; --partial accepts a part of the data set.",
     ),
+    "part_empty": Kind(
+        ERROR, "part without a clip", "parts without a clip",
+        "Give it clips: a train part is needed for training, a test part for evaluation.",
+    ),
     "class_absent": Kind(
         ERROR, "class without a clip in a part", "classes without a clip in a part",
         "Mend the lists or folders, or prepare with allow_empty_classes=True if this is meant.",
+    ),
+    "class_not_judged": Kind(
+        ERROR, "class without a clip in a part that is judged",
+        "classes without a clip in a part that is judged",
+        "Mend the lists or folders; preparing takes such a set, but the class has no recall.",
     ),
     "refused": Kind(
         ERROR, "fault at which preparing this copy stops",
@@ -143,11 +182,19 @@ KINDS: dict[str, Kind] = {
     ),
     # Clips and frames
     "missing_clip": Kind(ERROR, "missing clip folder", "missing clip folders", _COPY_AGAIN),
+    "dead_link": Kind(
+        ERROR, "link that leads to no clip", "links that lead to no clip",
+        "Remove it, or let it lead to the frames: preparing stops at it.",
+    ),
     "empty_clip": Kind(
         ERROR, "clip folder without an image", "clip folders without an image", _COPY_AGAIN
     ),
     "unreadable_video": Kind(
         ERROR, "video that cannot be opened", "videos that cannot be opened", _COPY_AGAIN
+    ),
+    "damaged_video": Kind(
+        ERROR, "video whose frames cannot all be read", "videos whose frames cannot all be read",
+        "Copy them again, or prepare with allow_frame_counts=True to take what can be read.",
     ),
     "unlisted_clip": Kind(
         NOTE, "clip on disk that no list names", "clips on disk that no list names",
@@ -230,6 +277,11 @@ KINDS: dict[str, Kind] = {
         NOTE, "look at faces that was not taken", "looks at faces that were not taken",
         "Give --face_detector=<the ONNX file of YuNet> to see whether the frames are cropped.",
     ),
+    "faces_in_videos": Kind(
+        NOTE, "look at faces that was not taken", "looks at faces that were not taken",
+        "Faces are looked at in folders of frames only: --face_detector changes nothing for "
+        "videos here. Preparing names the videos in which it finds no face.",
+    ),
     # Order of frames
     "text_order": Kind(
         NOTE, "clip whose frames would be scrambled by sorting their names as text",
@@ -261,42 +313,21 @@ KINDS: dict[str, Kind] = {
     ),
     "same_clip": Kind(
         WARNING, "pair of clips with the same content", "pairs of clips with the same content",
-        "Check the lists: one of the two may be a mistake.",
+        "Look at both: one of the two may be a mistake.",
     ),
     "two_labels": Kind(
         WARNING, "pair of clips with the same content and two labels",
         "pairs of clips with the same content and two labels",
-        "Check the lists: one of the two labels is wrong.",
+        "Look at both: one of the two labels is wrong.",
     ),
     "content_overlap": Kind(
-        ERROR, "pair of clips with the same content in train and test of a fold",
-        "pairs of clips with the same content in train and test of a fold",
-        "Take one of the two out of the lists: it is trained on and tested on.",
+        ERROR, "pair of clips with the same content in two parts of a fold",
+        "pairs of clips with the same content in two parts of a fold",
+        "Take one of the two out: what is judged must not be seen in training or selection.",
     ),
     "shared_frames": Kind(
-        WARNING, "pair of clips in train and test of a fold that share frames",
-        "pairs of clips in train and test of a fold that share frames",
-        "Look at them: parts of one scene may be trained on and tested on.",
+        WARNING, "pair of clips in two parts of a fold that share frames",
+        "pairs of clips in two parts of a fold that share frames",
+        "Look at them: pieces of one scene may be trained on and judged.",
     ),
 }  # fmt: skip
-
-_OWN_CROPS = "results on own crops are not comparable with those on the set's."
-_UNPACK = "Unpack the frames there, or name another with --frame_folder."
-# Data set -> code -> mend, where that of the kind does not fit: the builders' options differ.
-MENDS: dict[str, dict[str, str]] = {
-    "dfew": {
-        "no_frames": _UNPACK,
-        "videos_only": "Get the aligned frames, or let the builder cut the faces out "
-        f"(--frame_folder=original --face_detector=...); {_OWN_CROPS}",
-        "label_order": "Use the official lists: DFEW has one order of the classes.",
-    },
-    "mafw": {
-        "no_frames": _UNPACK,
-        "videos_only": "Get the aligned frames, or let the builder cut the faces out "
-        f"(--frame_folder=<folder of the videos> --as_videos --face_detector=...); {_OWN_CROPS}",
-    },
-    "frame_folders": {
-        "label_base": "Declare how the labels are counted with --labels.",
-        "id_overlap": "Mend the lists: a clip must not be trained on and tested on.",
-    },
-}

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,15 @@ from logo_jax.common.errors import UserError
 from logo_jax.data import dialects, lists
 from logo_jax.data.dialects import Dialect
 from logo_jax.data.doctor import tables as reading
-from logo_jax.data.doctor.copy import Clip, Copy, folders, join_tables, note_unlisted
+from logo_jax.data.doctor.clip import has_images
+from logo_jax.data.doctor.copy import (
+    LOOKED_INTO,
+    Clip,
+    Copy,
+    folders,
+    join_tables,
+    note_unlisted,
+)
 from logo_jax.data.doctor.declared import Declared
 from logo_jax.data.doctor.findings import Findings
 from logo_jax.data.doctor.tables import Table, TableRow
@@ -42,11 +50,19 @@ def read_lists(
         for part, path in dialects.paths(options, copy.root, fold).items()
     ]
     join(
-        copy, read_tables(copy, read, options, findings), options, orders, name_of, depth, findings
+        copy,
+        read_tables(copy, read, options, known, findings),
+        options,
+        orders,
+        name_of,
+        depth,
+        findings,
     )
     if copy.frames is None:
         return
     on_disk = _on_disk(copy, depth)
+    if copy.clips and _names_differ(copy, on_disk, findings):
+        return
     if copy.clips:
         note_unlisted(copy, on_disk, findings)
     else:  # without a list, all that is there is examined
@@ -58,9 +74,19 @@ def read_tables(
     copy: Copy,
     read: Sequence[tuple[Path, str, str, Dialect]],
     options: Mapping[str, Any],
+    known: Mapping[str, Dialect],
     findings: Findings,
 ) -> list[Table]:
-    """Read lists, and compare how they are written with how they are declared to be."""
+    """Read lists, and compare how they are written with how they are declared to be.
+
+    Args:
+        copy: whose lists.
+        read: (path, partition column, part, declared dialect) of each.
+        options: of the builder.
+        known: the dialects that can be declared instead.
+        findings: where differences are noted.
+    """
+    forms = {dialect.form for dialect in known.values()}
     tables = []
     for path, column, part, dialect in read:
         prefix = options["strip_prefix"]
@@ -72,13 +98,21 @@ def read_tables(
         copy.lists.append((f"{path.parent.name}/{path.name}", reading.describe(table)))
         if table.form != dialect.form:
             where = f"{path.parent.name}/{path.name}"
-            if dialect.form == "header" and table.form == "plain":
+            if dialect.form == "header" and table.commas:
                 first = table.rows[0]
                 findings.add("header", f'{where} begins with "{first.name},{first.label}"')
             else:
-                findings.add("dialect", f'{where} is of the form "{reading.FORMS[table.form]}", '
+                code = "dialect" if _can_be_declared(table, forms) else "list_form"
+                findings.add(code, f'{where} is of the form "{reading.FORMS[table.form]}", '
                              f'declared is "{reading.FORMS[dialect.form]}"')  # fmt: skip
     return tables
+
+
+def _can_be_declared(table: Table, forms: Iterable[str]) -> bool:
+    """Whether there is a dialect in which preparing would take a list as it is written."""
+    header = [field.strip().lower() for field in table.header.split(",")]
+    as_wanted = table.form != "header" or header == list(dialects.HEADER)
+    return table.form in forms and as_wanted and not table.commas
 
 
 def join(
@@ -95,6 +129,8 @@ def join(
         return
     labels = options["labels"]
     kind = reading.label_kind(tables, len(copy.classes))
+    if kind == reading.WORDS and not _are_classes(tables, copy.classes):
+        kind = "mixed"  # --labels=words would not help
     if kind not in ("", "mixed", labels):
         first, last = tables[0], reading.describe(tables[0])
         findings.add(
@@ -102,6 +138,13 @@ def join(
             f'declared is "{labels}", but the lists are "{kind}" ({first.path.name}: {last})',
         )
         labels = kind
+    elif not kind and labels != reading.WORDS:
+        numbers = [number for table in tables for number in table.numbers]
+        findings.add(
+            "label_base_unsure",
+            f"labels {min(numbers)} to {max(numbers)} of {len(copy.classes)} classes fit both "
+            f'counting from 0 and from 1; declared is "{labels}"',
+        )
     order = orders[options.get("list_order") or next(iter(orders))]
     base = dialects.LABELS[labels]
     words = reading.word_index(copy.classes)
@@ -118,6 +161,13 @@ def join(
     copy.clips = join_tables(tables, copy.columns, clip_of, label_of, findings)
     if depth == 3:
         _compare_with_folders(copy, words, findings)
+
+
+def _are_classes(tables: Sequence[Table], classes: Sequence[str]) -> bool:
+    """Whether most labels are names of classes as preparing reads them."""
+    names = {name.lower() for name in classes}
+    words = [row.label.lower() in names for table in tables for row in table.rows]
+    return 2 * sum(words) > len(words)
 
 
 def _clip_name(
@@ -154,6 +204,19 @@ def _compare_with_folders(copy: Copy, words: Callable[[str], int], findings: Fin
             findings.add(
                 "label_and_folder", f'{clip.where}: "{clip.name}" is {copy.classes[clip.label]}'
             )
+
+
+def _names_differ(copy: Copy, on_disk: Sequence[str], findings: Findings) -> bool:
+    """Whether there are frames, but the names in the lists lead to none of them."""
+    if copy.videos or any(os.path.lexists(copy.folder(clip)) for clip in copy.clips):
+        return False
+    for name in on_disk[:LOOKED_INTO]:
+        if has_images(os.path.join(copy.frames or copy.root, name)):
+            clip = copy.clips[0]
+            findings.add("names_differ", f'{clip.where} leads to "{clip.name}" in {copy.frames}, '
+                         f'where there is "{name}"')  # fmt: skip
+            return True
+    return False
 
 
 def _on_disk(copy: Copy, depth: int) -> list[str]:

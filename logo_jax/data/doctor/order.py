@@ -7,6 +7,8 @@ from collections import Counter
 
 from logo_jax.data.frames import frame_order
 
+_DIGITS = re.compile(r"[0-9]+")
+
 
 def in_order(names: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """Sort the frames of one clip in time, and find traps in their names as (code, detail)."""
@@ -56,9 +58,27 @@ def _in_odd_order(as_text: list[str]) -> tuple[list[str], list[tuple[str, str]]]
     ordered = frame_order(as_text)
     issues = [_text_order(ordered, as_text)] if ordered != as_text else []
     same = [name for name, count in Counter(map(_plain, ordered)).items() if count > 1]
+    twice = _in_two_families(as_text)
     if same:
         issues.append(("same_number", f"number {same[0]}"))
+    elif twice:
+        issues.append(("same_number", twice))
     return ordered, issues
+
+
+def _in_two_families(names: list[str]) -> str:
+    """Two frames of one number whose names differ in more than numbers, as those of two
+    extractions do; "" without any. 1_2.jpg and 2_2.jpg may be seconds and frames."""
+    first: dict[int, tuple[str, str]] = {}
+    for name in names:
+        stem = os.path.splitext(name)[0]
+        numbers = _DIGITS.findall(stem)
+        if numbers:
+            family = _DIGITS.sub("0", stem)
+            other, known = first.setdefault(int(numbers[-1]), (name, family))
+            if known != family:
+                return f"{other} and {name}"
+    return ""
 
 
 def _text_order(ordered: list[str], as_text: list[str]) -> tuple[str, str]:
@@ -69,4 +89,4 @@ def _text_order(ordered: list[str], as_text: list[str]) -> tuple[str, str]:
 def _plain(name: str) -> str:
     """A frame's name without suffix and padding: 007.jpg and 7.png are one frame."""
     stem = os.path.splitext(name)[0]
-    return re.sub(r"[0-9]+", lambda found: str(int(found.group())), stem)
+    return _DIGITS.sub(lambda found: str(int(found.group())), stem)

@@ -15,7 +15,7 @@ from logo_jax.data.doctor.clip import frame_paths
 from logo_jax.data.doctor.copy import Clip, Copy
 from logo_jax.data.doctor.crops import read_image, spread, with_box
 from logo_jax.data.doctor.examination import Examination
-from logo_jax.data.doctor.findings import Finding, printable
+from logo_jax.data.doctor.findings import SHOWN, Finding, printable
 from logo_jax.data.doctor.kinds import NOTE, SEVERITIES
 from logo_jax.data.faces import FaceDetector
 
@@ -58,8 +58,8 @@ def _finding(
     finding: Finding, copy: Copy, clips: dict[str, Clip], detector: FaceDetector | None
 ) -> list[str]:
     parts = [page.paragraph(finding.sentence), page.paragraph(f"Mend: {finding.mend}")]
-    if finding.count > 3:
-        rest = finding.count - EXAMPLES_SHOWN
+    if len(finding.examples) > SHOWN:
+        rest = finding.beyond(EXAMPLES_SHOWN)
         lines = finding.examples[:EXAMPLES_SHOWN]
         lines += [f"and {rest:,} more, in report.json"] if rest > 0 else []
         parts.append(page.folded("Examples", [page.preformatted("\n".join(lines))]))

@@ -16,7 +16,14 @@ from logo_jax.data.datasets.ferv39k import builder as ferv39k
 from logo_jax.data.datasets.frame_folders import builder as frame_folders
 from logo_jax.data.datasets.mafw import builder as mafw
 from logo_jax.data.doctor import tables as reading
-from logo_jax.data.doctor.copy import Copy, clips_in_folders, enter, find_root, folders
+from logo_jax.data.doctor.copy import (
+    Copy,
+    clips_in_folders,
+    enter,
+    find_root,
+    folders,
+    note_unreadable,
+)
 from logo_jax.data.doctor.declared import Declared
 from logo_jax.data.doctor.findings import Findings, joined
 from logo_jax.data.doctor.listed import join, read_lists, read_tables
@@ -114,6 +121,8 @@ def examine_frame_folders(source: Path, declared: Declared, findings: Findings) 
             copy.layout.append(f"{path.name}: no list of the dialect {written} (not examined)")
     if not found:
         parts = {part: part for part in PARTS if os.path.isdir(root / part)}
+        for part in parts:
+            note_unreadable(root / part, findings)
         for folder in folders(root):
             if folder.name.lower() in PARTS and folder.name not in PARTS:
                 findings.add("wrong_case", f'{folder} should be "{folder.name.lower()}"')
@@ -126,7 +135,10 @@ def examine_frame_folders(source: Path, declared: Declared, findings: Findings) 
     dialect = dialects.COMMON[written]
     read = [(path, "split", path.stem, dialect) for path in found]
     options = {"labels": declared.labels or dialect.labels, "strip_prefix": declared.strip_prefix}
-    tables = read_tables(copy, read, options, findings)
+    # A list of another suffix would be looked for where another dialect is declared.
+    usable = {name for name, other in frame_folders.SUFFIXES.items() if other == suffix}
+    known = {name: dialects.COMMON[name] for name in usable}
+    tables = read_tables(copy, read, options, known, findings)
     join(copy, tables, options, {"classes.txt": copy.classes}, os.path.normpath, 0, findings)
     return copy
 

@@ -26,6 +26,7 @@ FORMS = {
 # Clips of a list that are looked for on disk where its form is in doubt.
 LOOKED_AT = 200
 _HEADERS = frozenset({"label", "labels", "class", "emotion", "expression"})
+_DECIMAL = re.compile(r"[0-9]+\.0*")  # a whole number, as a table program may write it
 _ABSOLUTE = re.compile(r"^([/\\]|[A-Za-z]:[/\\])")
 # Synonyms of class names that circulate, by their first letters.
 _STEMS = {
@@ -54,6 +55,8 @@ class Table:
         part: train, val or test.
         form: "header", "frames" or "plain" as the builders call them.
         rows: its rows, without those that could not be read.
+        header: its header, "" without one.
+        commas: rows of the form "plain" are cut by commas, as no dialect has them.
     """
 
     path: Path
@@ -61,6 +64,8 @@ class Table:
     part: str
     form: str
     rows: list[TableRow]
+    header: str = ""
+    commas: bool = False
 
     def where(self, row: TableRow) -> str:
         return f"{self.path.name}, row {row.number}"
@@ -100,26 +105,41 @@ def read_table(
         return None
     name = f"{path.parent.name}/{path.name}"
     split = [_split(line) for _, line in lines]
-    form = "header" if _has_header(split[0]) else _form(split)
+    header = lines[0][1] if _has_header(split[0]) else ""
+    if header:
+        lines, split = lines[1:], split[1:]
+        if "," not in header and declared != "header":
+            findings.add("header_not_wanted", f'{name} begins with "{header}"')
+            header = ""
+    form = "header" if header else _form(lines, split)
     if form != declared and "header" not in (form, declared):
         read = [_row(number, _cut(line, declared), declared) for number, line in lines]
         if _fits(read, is_clip):
             form = declared
     rows: list[TableRow] = []
-    for (number, line), fields in list(zip(lines, split, strict=True))[form == "header" :]:
-        row = _row(number, _cut(line, form), form) or _row(number, fields, form)
+    bad: list[str] = []
+    commas = False
+    for (number, line), fields in zip(lines, split, strict=True):
+        row = _row(number, _cut(line, form), form)
+        if row is None and (row := _row(number, fields, form)):
+            commas = form == "plain"
         if row is None:
-            findings.add("bad_row", f'{name}, row {number}: "{line}"')
+            bad.append(f'{name}, row {number}: "{line}"')
         else:
             rows.append(row)
     if not rows:
-        findings.add("list_unreadable", f"The list {path} names no clip.")
+        forms = joined(f'"{words}"' for words in FORMS.values())
+        first = f"; no row is of a form that is known here ({forms}): {bad[0]}" if bad else ""
+        findings.add("list_unreadable", f"The list {path} names no clip{first}.")
         return None
+    for example in bad:
+        findings.add("bad_row", example)
+    rows = _whole_numbers(name, rows, findings)
     absolute = [row for row in rows if is_absolute(row.name)]
     if absolute and not strip_prefix:
         example = f'{name}, row {absolute[0].number}: "{absolute[0].name}"'
         findings.add("absolute_path", example, len(absolute))
-    return Table(path, column, part, form, rows)
+    return Table(path, column, part, form, rows, header, commas)
 
 
 def label_kind(tables: Sequence[Table], num_classes: int) -> str:
@@ -200,8 +220,27 @@ def _has_header(fields: Sequence[str]) -> bool:
     return len(fields) > 1 and fields[-1].lower() in _HEADERS
 
 
-def _form(split: Sequence[Sequence[str]]) -> str:
-    return "frames" if Counter(map(len, split)).most_common(1)[0][0] == 3 else "plain"
+def _form(lines: Sequence[tuple[int, str]], split: Sequence[Sequence[str]]) -> str:
+    """The form of a list without a header; no dialect cuts three fields by commas."""
+    three = sum(
+        len(fields) == 3 and "," not in line for (_, line), fields in zip(lines, split, strict=True)
+    )
+    return "frames" if 2 * three > len(split) else "plain"
+
+
+def _whole_numbers(name: str, rows: list[TableRow], findings: Findings) -> list[TableRow]:
+    """Note labels such as 1.0, which preparing refuses, and read them as whole numbers."""
+    decimal = [row for row in rows if _DECIMAL.fullmatch(row.label)]
+    if not decimal:
+        return rows
+    example = f'{name}, row {decimal[0].number}: "{decimal[0].label}"'
+    findings.add("label_decimal", example, len(decimal))
+    return [
+        dataclasses.replace(row, label=row.label.split(".")[0])
+        if _DECIMAL.fullmatch(row.label)
+        else row
+        for row in rows
+    ]
 
 
 def _row(number: int, fields: Sequence[str], form: str) -> TableRow | None:

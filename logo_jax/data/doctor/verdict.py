@@ -50,11 +50,14 @@ def _what(copy: Copy, tally: Tally, findings: Findings) -> str:
     """What the copy is by what was found in it; the name of its folder alone says nothing."""
     if copy.videos and "no_videos" in findings:
         return f"The videos of {copy.title} were not found."
+    if "names_differ" in findings:
+        return f"There are frames of {copy.title}, but the lists name other clips."
     if copy.frames is None or not (copy.videos or tally.num_frames.any()):
         return f"The frames of {copy.title} were not found."
     start = f"This is {copy.title}"
     if any(code in findings for code in _PARTLY):
-        start = f"This looks like {copy.title}, but its lists are not the official ones"
+        what = "lists" if copy.lists or copy.title != "AFEW" else "clips"
+        start = f"This looks like {copy.title}, but its {what} are not the official ones"
     name = printable(copy.frames.name)
     if "not_interpolated" in findings:
         return f"{start}; most clips of {name} do not have the 16 frames that its name promises."
