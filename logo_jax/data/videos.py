@@ -91,14 +91,6 @@ def count_video(video: Video) -> int:
     return _declared(video.path)
 
 
-def video_problem(path: str) -> str:
-    """What is wrong with a video by its header, "" for nothing; no frame is decoded."""
-    try:
-        return "" if _declared(path) > 0 else f"{path}: it declares no frames"
-    except UserError as error:
-        return str(error)
-
-
 def _open(path: str) -> cv2.VideoCapture:
     try:
         with open(path, "rb", opener=open_at_once) as file:

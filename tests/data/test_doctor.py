@@ -249,7 +249,8 @@ def test_every_kind_is_told_in_its_own_words():
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(("", "f_", "1_")), st.sampled_from(("{}", "{:03d}", "x{}y")),
+        st.tuples(st.sampled_from(("", "f_", "1_", "0.", "2.")),
+                  st.sampled_from(("{}", "{:03d}", "x{}y")),
                   st.integers(0, 120)),
         min_size=1, max_size=9,
     )
@@ -257,6 +258,16 @@ def test_every_kind_is_told_in_its_own_words():
 def test_frames_are_ordered_as_the_builders_order_them(parts):
     names = sorted({prefix + form.format(number) + ".jpg" for prefix, form, number in parts})
     assert in_order(names)[0] == frame_order(names)
+
+
+def test_numbers_that_contradict_each_other_are_told():
+    names = [f"{i:04d}_0.{9999 - 7919 * i % 9000}.jpg" for i in range(1, 30)]
+    ordered, issues = in_order(names)
+    assert ordered == names and issues == [
+        ("order_unsure", f"{names[0]}, {names[1]}, ..., {names[-1]}")
+    ]
+    seconds = [f"{i / 29.97:.3f}.jpg" for i in range(70)]
+    assert in_order(seconds) == (seconds, [])
 
 
 def test_arguments():

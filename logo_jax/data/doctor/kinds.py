@@ -298,6 +298,11 @@ KINDS: dict[str, Kind] = {
         "clips with several frames of one number",
         "Check that no clip holds the frames of two extractions or of two faces.",
     ),
+    "order_unsure": Kind(
+        WARNING, "clip whose names have two numbers that say different orders of its frames",
+        "clips whose names have two numbers that say different orders of their frames",
+        "See that the order shown is that of the film; if not, number the frames 1, 2, 3.",
+    ),
     "gaps": Kind(
         WARNING, "clip with gaps in its frame numbers", "clips with gaps in their frame numbers",
         "Check that no frames were lost; a face detector that failed leaves such gaps too.",

@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter
 
-from logo_jax.data.frames import frame_order
+from logo_jax.data.frames import frame_order, order_is_doubtful
 
 _DIGITS = re.compile(r"[0-9]+")
 
@@ -50,6 +50,8 @@ def _counted(names: list[str]) -> list[str] | None:
         numbers.append(stem[len(prefix) :])
     if len(prefixes) > 1 or not all(numbers) or len(set(map(int, numbers))) < len(numbers):
         return None
+    if re.search(r"[0-9]\.$", prefixes.pop()):  # decimals, as in 0.04.jpg
+        return None
     return numbers
 
 
@@ -59,6 +61,8 @@ def _in_odd_order(as_text: list[str]) -> tuple[list[str], list[tuple[str, str]]]
     issues = [_text_order(ordered, as_text)] if ordered != as_text else []
     same = [name for name, count in Counter(map(_plain, ordered)).items() if count > 1]
     twice = _in_two_families(as_text)
+    if order_is_doubtful(as_text):
+        issues.append(("order_unsure", f"{ordered[0]}, {ordered[1]}, ..., {ordered[-1]}"))
     if same:
         issues.append(("same_number", f"number {same[0]}"))
     elif twice:
