@@ -85,8 +85,9 @@ def curves(rows: Sequence[Row], column: str) -> Curves:
 
 
 def exponent(points: Sequence[tuple[float | int, float | int]]) -> float:
-    """Slope in log-log axes through the points, by least squares; NaN for fewer than two."""
-    if len(points) < 2:
+    """Slope in log-log axes through the points, by least squares; NaN for fewer than two, and where
+    a value is 0."""
+    if len(points) < 2 or min(map(min, points)) <= 0:
         return float("nan")
     x, y = np.log(np.asarray(points, float)).T
     return float(np.polyfit(x, y, 1)[0])
