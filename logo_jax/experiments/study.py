@@ -138,7 +138,9 @@ def check_sources(folder: Path, sources: dict[str, str]) -> None:
     try:
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError:
-        known = {}  # damaged: as if nothing were known
+        known = {}
+    if not isinstance(known, dict):
+        known = {}  # damaged, as above: as if nothing were known
     for scheme, source in sources.items():
         name = scheme.replace("/", "_").replace(" ", "")  # as `sweep` names its folders
         trained = sorted(folder.glob(f"model.attention={glob.escape(name)}-seed=*"))
@@ -208,6 +210,7 @@ def costs(config: ConfigDict, schemes: Sequence[str], repeats: int) -> list[Row]
     for row, samples in zip(rows, time_in_turn(programs, repeats).values(), strict=True):
         seconds, spread = median_and_spread(samples)
         row |= {"training_ms": 1e3 * seconds, "training_spread_ms": 1e3 * spread}
+        row["repeats"] = repeats
     return rows
 
 
