@@ -25,12 +25,20 @@ from logo_jax.experiments import config as configs
 from logo_jax.experiments import parts
 from logo_jax.experiments.command_line import load
 from logo_jax.experiments.sweep import sweep
+from logo_jax.models.blocks import BUILT_IN
 from logo_jax.study.count import breakdown
 from logo_jax.study.formulas import CONVENTION
-from logo_jax.study.measure import compile_program, free_memory, median_and_spread, time_in_turn
+from logo_jax.study.measure import (
+    DoesNotFit,
+    Program,
+    compile_program,
+    free_memory,
+    median_and_spread,
+    time_in_turn,
+)
 from logo_jax.study.points import Study
 from logo_jax.study.report import write_report
-from logo_jax.study.run import goes_on, run_study
+from logo_jax.study.run import LINES, goes_on, run_study
 from logo_jax.training.signals import Stopped
 
 FOLDER = "accuracy"  # of the trainings, in the workdir
@@ -108,6 +116,10 @@ def run_with_accuracy(
     folder = workdir / FOLDER
     check_sources(folder, {scheme: chosen.source(scheme) for scheme in schemes})
     rows = run_study(chosen, workdir)
+    working = {row["scheme"] for row in rows if not row.get("failed")}
+    schemes = [scheme for scheme in schemes if scheme in working or scheme in BUILT_IN]
+    if not schemes:
+        raise UserError(f"No scheme could be measured: {workdir / LINES} says why.")
     failed = None
     try:
         sweep(config, folder, [f"model.attention={','.join(schemes)}"], seeds)
@@ -175,7 +187,8 @@ def outcomes(table: Path, scheme: str) -> Row:
 
 def costs(config: ConfigDict, schemes: Sequence[str], repeats: int) -> list[Row]:
     """Multiply-adds and times of the recipe's whole model with each scheme, for one clip."""
-    rows, programs = [], {}
+    rows: list[Row] = []
+    programs: dict[str, Program] = {}
     for scheme in schemes:
         one = config.copy_and_resolve_references()
         one.model.attention = scheme
@@ -204,12 +217,17 @@ def costs(config: ConfigDict, schemes: Sequence[str], repeats: int) -> list[Row]
                 "products": counts.products,
             }
         )
-        programs[scheme] = compile_program(
-            jax.grad(loss), (variables["params"], clip), free_memory()
-        )
-    for row, samples in zip(rows, time_in_turn(programs, repeats).values(), strict=True):
-        seconds, spread = median_and_spread(samples)
-        row |= {"training_ms": 1e3 * seconds, "training_spread_ms": 1e3 * spread}
+        try:
+            programs[scheme] = compile_program(
+                jax.grad(loss), (variables["params"], clip), free_memory()
+            )
+        except DoesNotFit as error:  # its accuracy is known all the same
+            print(f"study: {scheme}: no time of the whole model: {error}")
+    times = time_in_turn(programs, repeats)
+    for row in rows:
+        if samples := times.get(str(row["scheme"])):
+            seconds, spread = median_and_spread(samples)
+            row |= {"training_ms": 1e3 * seconds, "training_spread_ms": 1e3 * spread}
         row["repeats"] = repeats
     return rows
 
@@ -220,11 +238,14 @@ def _write(accuracy: Sequence[Row], workdir: Path) -> None:
     table = io.StringIO()
     table.write(f"# {CONVENTION}\n")
     writer = csv.writer(table, lineterminator="\n")
-    names = [name for name in accuracy[0] if name not in ("seeds", "war", "uar")]
+    names = list(dict.fromkeys(name for row in accuracy for name in row))
+    names = [name for name in names if name not in ("seeds", "war", "uar")]
     writer.writerow(["scheme", "seed", "war", "uar", *names[1:]])
     for row in accuracy:
         for seed, war, uar in zip(row["seeds"], row["war"], row["uar"], strict=True):
-            writer.writerow([row["scheme"], seed, war, uar, *(row[name] for name in names[1:])])
+            writer.writerow(
+                [row["scheme"], seed, war, uar, *(row.get(name, "") for name in names[1:])]
+            )
     with atomic_writer(workdir / "accuracy.csv") as file:
         file.write(table.getvalue())
 

@@ -260,7 +260,7 @@ def number_axis(axis: Axis) -> None:
         shown = [x for x in locator.tick_values(low, high) if low <= x <= high]
     every = -(-len(shown) // MOST_LABELS)
     axis.set_major_locator(FixedLocator(shown[::every]))
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}" if x < 1e6 else f"{x:.3g}"))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}" if x < 1e9 else f"{x:.3g}"))
     axis.set_minor_locator(NullLocator())
 
 
