@@ -214,7 +214,7 @@ def _curves(
 
 def label_ends(
     axes: Axes,
-    ends: Mapping[str, tuple[float, float]],
+    ends: Mapping[str, tuple[float | int, float | int]],
     names: Mapping[str, str],
     colours: Mapping[str, str],
     room: float,
