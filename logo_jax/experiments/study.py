@@ -8,6 +8,7 @@ finished.
 """
 
 import csv
+import glob
 import io
 import json
 from collections.abc import Sequence
@@ -19,17 +20,26 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from logo_jax.common.errors import UserError, suggest
-from logo_jax.common.files import atomic_writer
+from logo_jax.common.files import atomic_writer, make_folder, write_json
 from logo_jax.experiments import config as configs
 from logo_jax.experiments import parts
 from logo_jax.experiments.command_line import load
 from logo_jax.experiments.sweep import sweep
+from logo_jax.models.blocks import BUILT_IN
 from logo_jax.study.count import breakdown
 from logo_jax.study.formulas import CONVENTION
-from logo_jax.study.measure import compile_program, free_memory, median_and_spread, time_in_turn
+from logo_jax.study.measure import (
+    DoesNotFit,
+    Program,
+    compile_program,
+    free_memory,
+    median_and_spread,
+    time_in_turn,
+)
 from logo_jax.study.points import Study
 from logo_jax.study.report import write_report
-from logo_jax.study.run import run_study
+from logo_jax.study.run import LINES, goes_on, run_study
+from logo_jax.training.signals import Stopped
 
 FOLDER = "accuracy"  # of the trainings, in the workdir
 FEWEST_SEEDS = 3
@@ -48,10 +58,18 @@ def study(config: ConfigDict | None, workdir: Path, with_accuracy: bool = False)
     Raises:
         UserError: a field of the config that no study can use, a workdir of another machine, or
             trainings that could not be done (the report has the others).
+        Stopped: a stop signal came; it says that finished points are kept.
     """
     chosen = from_config(config)
     assert config is not None
-    fields = config.study
+    try:
+        _run(chosen, config.study, workdir, with_accuracy)
+    except Stopped as stop:
+        stop.saved = goes_on(workdir)
+        raise
+
+
+def _run(chosen: Study, fields: ConfigDict, workdir: Path, with_accuracy: bool) -> None:
     if not (with_accuracy or fields.get("with_accuracy", False)):
         write_report(run_study(chosen, workdir), workdir)
         return
@@ -95,8 +113,13 @@ def run_with_accuracy(
             f"choose: give a config of one of {', '.join(TOKEN_SYSTEMS)}."
         )
     schemes = list(dict.fromkeys(name.partition(":")[0] for name in chosen.schemes))
-    rows = run_study(chosen, workdir)
     folder = workdir / FOLDER
+    check_sources(folder, {scheme: chosen.source(scheme) for scheme in schemes})
+    rows = run_study(chosen, workdir)
+    working = {row["scheme"] for row in rows if not row.get("failed")}
+    schemes = [scheme for scheme in schemes if scheme in working or scheme in BUILT_IN]
+    if not schemes:
+        raise UserError(f"No scheme could be measured: {workdir / LINES} says why.")
     failed = None
     try:
         sweep(config, folder, [f"model.attention={','.join(schemes)}"], seeds)
@@ -111,6 +134,37 @@ def run_with_accuracy(
     write_report(rows, workdir, accuracy)
     if failed is not None:
         raise failed
+
+
+def check_sources(folder: Path, sources: dict[str, str]) -> None:
+    """Refuse trainings of a scheme of one's own by another text of its file; note those to come.
+
+    Args:
+        folder: of the trainings.
+        sources: `Study.source` of every scheme.
+
+    Raises:
+        UserError: there are such trainings, whose accuracy would stand beside the new costs.
+    """
+    path = folder / "sources.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        known = {}
+    if not isinstance(known, dict):
+        known = {}  # damaged, as above: as if nothing were known
+    for scheme, source in sources.items():
+        name = scheme.replace("/", "_").replace(" ", "")  # as `sweep` names its folders
+        trained = sorted(folder.glob(f"model.attention={glob.escape(name)}-seed=*"))
+        if source and trained and known.get(scheme) != source:
+            raise UserError(
+                f'"{scheme}" was trained in {folder} when its scheme file read otherwise: delete '
+                f"{trained[0]} and the other folders of its seeds, or choose another --workdir."
+            )
+    own = {scheme: source for scheme, source in sources.items() if source}
+    if own:
+        make_folder(folder)
+        write_json(path, known | own)
 
 
 # Systems whose attention scheme can be chosen.
@@ -133,7 +187,8 @@ def outcomes(table: Path, scheme: str) -> Row:
 
 def costs(config: ConfigDict, schemes: Sequence[str], repeats: int) -> list[Row]:
     """Multiply-adds and times of the recipe's whole model with each scheme, for one clip."""
-    rows, programs = [], {}
+    rows: list[Row] = []
+    programs: dict[str, Program] = {}
     for scheme in schemes:
         one = config.copy_and_resolve_references()
         one.model.attention = scheme
@@ -150,7 +205,9 @@ def costs(config: ConfigDict, schemes: Sequence[str], repeats: int) -> list[Row]
         def loss(params: Any, clip: Any, model: Any = model, rest: Any = rest) -> Any:
             return jnp.square(model.apply({"params": params, **rest}, clip).logits).sum()
 
-        counts = breakdown(lambda v, x, model=model: model.apply(v, x), variables, clip)
+        # Half of two clips, as `study.run.count_point` says.
+        two = jax.ShapeDtypeStruct((2, *clip.shape[1:]), clip.dtype)
+        counts = breakdown(lambda v, x, model=model: model.apply(v, x), variables, two) // 2
         tokens = counts.dense + counts.products
         rows.append(
             {
@@ -160,12 +217,18 @@ def costs(config: ConfigDict, schemes: Sequence[str], repeats: int) -> list[Row]
                 "products": counts.products,
             }
         )
-        programs[scheme] = compile_program(
-            jax.grad(loss), (variables["params"], clip), free_memory()
-        )
-    for row, samples in zip(rows, time_in_turn(programs, repeats).values(), strict=True):
-        seconds, spread = median_and_spread(samples)
-        row |= {"training_ms": 1e3 * seconds, "training_spread_ms": 1e3 * spread}
+        try:
+            programs[scheme] = compile_program(
+                jax.grad(loss), (variables["params"], clip), free_memory()
+            )
+        except DoesNotFit as error:  # its accuracy is known all the same
+            print(f"study: {scheme}: no time of the whole model: {error}")
+    times = time_in_turn(programs, repeats)
+    for row in rows:
+        if samples := times.get(str(row["scheme"])):
+            seconds, spread = median_and_spread(samples)
+            row |= {"training_ms": 1e3 * seconds, "training_spread_ms": 1e3 * spread}
+        row["repeats"] = repeats
     return rows
 
 
@@ -175,11 +238,14 @@ def _write(accuracy: Sequence[Row], workdir: Path) -> None:
     table = io.StringIO()
     table.write(f"# {CONVENTION}\n")
     writer = csv.writer(table, lineterminator="\n")
-    names = [name for name in accuracy[0] if name not in ("seeds", "war", "uar")]
+    names = list(dict.fromkeys(name for row in accuracy for name in row))
+    names = [name for name in names if name not in ("seeds", "war", "uar")]
     writer.writerow(["scheme", "seed", "war", "uar", *names[1:]])
     for row in accuracy:
         for seed, war, uar in zip(row["seeds"], row["war"], row["uar"], strict=True):
-            writer.writerow([row["scheme"], seed, war, uar, *(row[name] for name in names[1:])])
+            writer.writerow(
+                [row["scheme"], seed, war, uar, *(row.get(name, "") for name in names[1:])]
+            )
     with atomic_writer(workdir / "accuracy.csv") as file:
         file.write(table.getvalue())
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from logo_jax.common import heap
-from logo_jax.common.errors import UserError
+from logo_jax.common.errors import Interrupted, UserError
 from logo_jax.study.formulas import Shape
 from logo_jax.study.points import Study
 from logo_jax.study.report import write_report
-from logo_jax.study.run import run_study
+from logo_jax.study.run import goes_on, run_study
 
 
 def shape(text: str) -> Shape:
@@ -34,8 +34,24 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
 
+def whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f'"{text}" is no whole number: give one as 8, several as 8,16'
+        ) from None
+
+
 def numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(item) for item in text.split(","))
+    return tuple(whole(item) for item in text.split(","))
+
+
+def number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is no number: give one as 4.5') from None
 
 
 def fields(text: str) -> dict[str, Any]:
@@ -66,10 +82,10 @@ def main(argv: list[str] | None = None) -> None:
         "windows": (shapes, "attention windows; each is used on the grids that it divides"),
         "dims": (numbers, "channels of a token"),
         "dtypes": (names, "float32, bfloat16"),
-        "num_heads": (int, "attention heads"),
-        "batch": (int, "clips at a time"),
-        "repeats": (int, "samples of each time"),
-        "memory_gib": (float, "points that need more are left out; 0 = what is free"),
+        "num_heads": (whole, "attention heads"),
+        "batch": (whole, "clips at a time"),
+        "repeats": (whole, "samples of each time"),
+        "memory_gib": (number, "points that need more are left out; 0 = what is free"),
         "series": (names, "grid: the fields above; exponents, window: at fixed sizes"),
         "scheme_file": (str, "Python file that registers schemes, which join --schemes"),
     }
@@ -85,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--accuracy_config", default="configs/wild.py", help="recipe to train by (configs/wild.py)"
     )
-    parser.add_argument("--accuracy_seeds", type=int, default=3, help="of each scheme (3)")
+    parser.add_argument("--accuracy_seeds", type=whole, default=3, help="of each scheme (3)")
     parser.add_argument(
         "--accuracy_overrides", type=fields, default={}, metavar="FIELDS",
         help="fields that differ from the recipe, as {'num_epochs': 15}",
@@ -105,6 +121,12 @@ def main(argv: list[str] | None = None) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Interrupted as message:  # a training is saved
+        print(message, file=sys.stderr)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        print(f"Ctrl-C: stopped; {goes_on(workdir)}", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,9 @@ class MultiplyAdds:
     def __mul__(self, times: int) -> "MultiplyAdds":
         return MultiplyAdds(self.convolutions * times, self.dense * times, self.products * times)
 
+    def __floordiv__(self, parts: int) -> "MultiplyAdds":
+        return MultiplyAdds(self.convolutions // parts, self.dense // parts, self.products // parts)
+
 
 def multiply_adds(fn: Callable[..., Any], *args: Any, products: bool = False) -> int:
     """Count the multiply-adds of `fn(*args)`.
@@ -61,6 +64,17 @@ def breakdown(fn: Callable[..., Any], *args: Any) -> MultiplyAdds:
         UserError: a while loop or a kernel holds work whose amount the jaxpr does not tell.
     """
     return _count(jax.make_jaxpr(fn)(*args).jaxpr)
+
+
+def largest_product(jaxpr: Jaxpr) -> int:
+    """Bytes of the largest result of a matrix product; the body of a loop counts once."""
+    sizes = [0]
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            out: Any = equation.outvars[0].aval
+            sizes.append(prod(out.shape) * out.dtype.itemsize)
+        sizes += [largest_product(inner) for inner in _jaxprs(equation.params)]
+    return max(sizes)
 
 
 def _count(jaxpr: Jaxpr) -> MultiplyAdds:

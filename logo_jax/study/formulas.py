@@ -185,10 +185,16 @@ def attention_cost(scheme: str, grid: Shape, dim: int, options: AttentionOptions
     """The attention module of one block.
 
     Raises:
-        UserError: no formula of that name, or a window that does not divide the grid.
+        UserError: no formula of that name, one that gives no `Parts`, or a window that does not
+            divide the grid.
     """
     formula = pick(FORMULAS, scheme, "attention formula")
-    return formula(grid, class_tokens(scheme, grid[0]), dim, options)
+    parts = formula(grid, class_tokens(scheme, grid[0]), dim, options)
+    if not isinstance(parts, Parts):
+        raise UserError(
+            f'The formula of "{scheme}" gives a {type(parts).__name__}: it must give Parts.'
+        )
+    return parts
 
 
 def block_cost(

@@ -2,13 +2,13 @@
 
 A time is the median over samples, each long enough for the clock; the samples of all points of a
 group are taken in turn, so that a drift of the machine hits all alike. The spread is the distance
-between the quartiles. Memory is what the compiler plans for the program: `temporary` without its
-arguments and results, `peak` with them. (The compiler's own `peak_memory_in_bytes` leaves the
-temporary arena out on CPU, so it is not used.)
+between the quartiles. Memory here is what the compiler plans for the program: `temporary` without
+its arguments and results, `peak` with them; `memory.py` measures what a CPU takes. (The compiler's
+own `peak_memory_in_bytes` leaves the temporary arena out on CPU, so it is not used.)
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -19,7 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from logo_jax.common import heap
+from logo_jax.common.errors import UserError
 from logo_jax.models.blocks import SCHEMES
+from logo_jax.study.count import largest_product
 from logo_jax.study.formulas import class_tokens
 from logo_jax.study.points import Point
 
@@ -53,15 +55,29 @@ def module_and_shapes(point: Point) -> tuple[nn.Module, tuple[Any, Any, Any]]:
 
 
 def forward(module: nn.Module) -> Any:
-    """The function `(variables, grid, cls) -> (grid, cls)`."""
-    return lambda variables, grid, cls: module.apply(variables, grid, cls, train=False)
+    """The function `(variables, grid, cls) -> (grid, cls)`.
+
+    Tracing it raises UserError where what the module gives is not of the shapes it was given.
+    """
+
+    def apply(variables: Any, grid: Any, cls: Any) -> Any:
+        out: Any = module.apply(variables, grid, cls, train=False)
+        found = [jnp.shape(leaf) for leaf in jax.tree.leaves(out)]
+        if not isinstance(out, tuple) or len(out) != 2 or found != [grid.shape, cls.shape]:
+            raise UserError(
+                f"The module {type(module).__name__} gives arrays of {found}: it must give the "
+                f"tuple (grid, cls) in the shapes it was given, {[grid.shape, cls.shape]}."
+            )
+        return out
+
+    return apply
 
 
 def forward_backward(module: nn.Module) -> Any:
     """Gradients by parameters and tokens of the sum of squares of what the module gives."""
 
     def loss(variables: Any, grid: Any, cls: Any) -> Any:
-        out: Any = module.apply(variables, grid, cls, train=False)
+        out = forward(module)(variables, grid, cls)
         return sum((jnp.square(x.astype(jnp.float32)).sum() for x in out), jnp.zeros(()))
 
     return jax.grad(loss, (0, 1, 2))
@@ -98,7 +114,9 @@ def prepare(point: Point, backward: bool, limit: int | None) -> Program:
 
     Raises:
         DoesNotFit: more than `limit`, or the compiler or the allocator gave up.
-        UserError: the machine cannot compute this form.
+        UserError: the machine cannot compute this form, or what the module gives is not of the
+            shapes that it was given.
+        jax.errors.JaxRuntimeError: the compiler or the program failed otherwise.
     """
     module, shapes = module_and_shapes(point)
     return compile_program(forward_backward(module) if backward else forward(module), shapes, limit)
@@ -107,16 +125,19 @@ def prepare(point: Point, backward: bool, limit: int | None) -> Program:
 def compile_program(fn: Any, shapes: tuple[Any, ...], limit: int | None) -> Program:
     """Compile `fn` for arguments of these shapes and make random ones; raises as `prepare` does."""
     try:
-        compiled = jax.jit(fn).lower(*shapes).compile()
+        traced = jax.jit(fn).trace(*shapes)
+        compiled = traced.lower().compile()
         memory = compiled.memory_analysis()
         arguments, results, temporary = (
             int(getattr(memory, f"{name}_size_in_bytes")) for name in ("argument", "output", "temp")
         )
-        needed = arguments + results + temporary
+        peak = needed = arguments + results + temporary
+        if jax.devices()[0].platform == "cpu":  # the fused kernels' scratch, see memory.py
+            needed = max(peak, arguments + results + 2 * largest_product(traced.jaxpr.jaxpr))
         if limit is not None and needed > limit:
             raise DoesNotFit(f"needs {gib(needed)}, has {gib(limit)}")
         flops = float((compiled.cost_analysis() or {}).get("flops", float("nan")))
-        program = Program(compiled, _random(shapes), temporary, needed, flops)
+        program = Program(compiled, _random(shapes), temporary, peak, flops)
         program.run()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
@@ -182,26 +203,46 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def time_in_turn(programs: Mapping[Key, Runnable], repeats: int) -> dict[Key, list[float]]:
+def time_in_turn(
+    programs: Mapping[Key, Runnable],
+    repeats: int,
+    failed: Callable[[Key, Exception], None] | None = None,
+) -> dict[Key, list[float]]:
     """Seconds of one run of each program, `repeats` samples each, the programs in turn.
 
     A short program is run several times for a sample. The order is reversed every second time.
+
+    Args:
+        failed: called with the error of a program that fails at run time, which is then left out;
+            None raises it.
     """
-    runs = {}
-    for key, program in programs.items():
-        program.run()  # the first run after others is slower
-        start = time.perf_counter()
-        program.run()
-        seconds = time.perf_counter() - start
-        runs[key] = max(1, int(np.ceil(SHORTEST_SAMPLE / max(seconds, 1e-9))))
+    runs = dict.fromkeys(programs, 1)
     samples: dict[Key, list[float]] = {key: [] for key in programs}
-    order = list(programs)
-    for _ in range(repeats):
-        for key in order:
-            start = time.perf_counter()
+
+    def sample(key: Key) -> float | None:
+        start = time.perf_counter()
+        try:
             for _ in range(runs[key]):
                 programs[key].run()
-            samples[key].append((time.perf_counter() - start) / runs[key])
+        except jax.errors.JaxRuntimeError as error:
+            if failed is None:
+                raise
+            del samples[key]
+            failed(key, error)
+            return None
+        return (time.perf_counter() - start) / runs[key]
+
+    for key in programs:
+        if sample(key) is not None:  # the first run after others is slower
+            seconds = sample(key)
+            if seconds is not None:
+                runs[key] = max(1, int(np.ceil(SHORTEST_SAMPLE / max(seconds, 1e-9))))
+    order = list(programs)
+    for _ in range(repeats):
+        for key in filter(samples.__contains__, order):
+            seconds = sample(key)
+            if seconds is not None:
+                samples[key].append(seconds)
         order.reverse()
     return samples
 

@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    Locator,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
 
 from logo_jax.common.figures import Draw, Theme, style
 from logo_jax.models.attention import by
@@ -44,6 +53,10 @@ def of_series(rows: Sequence[Row], series: str) -> list[Row]:
     return [row for row in rows if row["series"] == series]
 
 
+# What a plot has one of, of a study that may have several.
+KEPT = ("dim", "num_heads", "dtype", "batch")
+
+
 def sweep(rows: Sequence[Row], axis: str) -> list[Row]:
     """The rows along one axis: the longest run of grids that differ only in it.
 
@@ -59,8 +72,7 @@ def sweep(rows: Sequence[Row], axis: str) -> list[Row]:
     same = [
         row
         for row in rows
-        if all(row[name] == first[name] for name in ("dim", "dtype", "num_heads", "batch"))
-        and row["window"] in ("", window)
+        if all(row[name] == first[name] for name in KEPT) and row["window"] in ("", window)
     ]
     runs: dict[Any, dict[str, list[Row]]] = {}
     for row in same:
@@ -85,28 +97,45 @@ def curves(rows: Sequence[Row], column: str) -> Curves:
 
 
 def exponent(points: Sequence[tuple[float | int, float | int]]) -> float:
-    """Slope in log-log axes through the points, by least squares; NaN for fewer than two."""
-    if len(points) < 2:
+    """Slope in log-log axes through the points, by least squares; NaN for fewer than two, and where
+    a value is 0."""
+    if len(points) < 2 or min(map(min, points)) <= 0:
         return float("nan")
     x, y = np.log(np.asarray(points, float)).T
     return float(np.polyfit(x, y, 1)[0])
+
+
+def drawn(rows: Sequence[Row]) -> str:
+    """What the rows of `sweep` have in common, in words; `rows` as there, not empty."""
+    first = rows[0]
+    window = next((row["window"] for row in rows if row["window"]), "")
+    words = f"dim {first['dim']}, {first['num_heads']} heads, {first['dtype']}"
+    return f"{words}, window {window}" if window else words
+
+
+def panels(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """By axis the rows of `sweep`, where they are of several grids."""
+    found = {axis: sweep(rows, axis) for axis in ("frames", "resolution")}
+    return {axis: along for axis, along in found.items() if len({r["grid"] for r in along}) > 1}
 
 
 def scaling(rows: Sequence[Row], column: str, unit: str, scale: float | int) -> Draw:
     """A drawing of one column against tokens, log-log: over frames, and over resolution.
 
     Args:
+        rows: those of which there are `panels`.
         unit: of the values after division by `scale`.
     """
 
     def draw(theme: Theme) -> Figure:
-        figure = Figure(figsize=(10, 5))
-        for index, axis in enumerate(("frames", "resolution")):
-            axes: Axes = figure.add_subplot(1, 2, index + 1)
-            along = sweep(rows, axis)
+        found = panels(rows)
+        figure = Figure(figsize=(5 * len(found), 5))
+        for index, (axis, along) in enumerate(found.items()):
+            axes: Axes = figure.add_subplot(1, len(found), index + 1)
             _curves(axes, curves(along, column), scale, theme)
             axes.set_xlabel(f"tokens of a clip, more {axis}: {_grids(along)}")
             axes.set_ylabel(unit)
+            axes.set_title(drawn(rows), fontsize=9)
             style(axes, theme)
         figure.tight_layout()
         return figure
@@ -175,11 +204,32 @@ def _curves(
         return
     ticks = sorted({x for points in found.values() for x, _ in points})
     every = -(-len(ticks) // MOST_LABELS)
-    named = [f"{x:,}" if place % every == 0 else "" for place, x in enumerate(reversed(ticks))]
-    axes.set_xticks(ticks, named[::-1])
+    words = [f"{x:,}" if place % every == 0 else "" for place, x in enumerate(reversed(ticks))]
+    axes.set_xticks(ticks, words[::-1])
     axes.minorticks_off()
+    named = {label: (names or {}).get(label, label) for label in ends}
+    colours = {label: colour(label, theme) for label in ends}
+    label_ends(axes, ends, named, colours, room=0.5 if names else 0.35)
+
+
+def label_ends(
+    axes: Axes,
+    ends: Mapping[str, tuple[float | int, float | int]],
+    names: Mapping[str, str],
+    colours: Mapping[str, str],
+    room: float,
+) -> None:
+    """Write the names of curves beside their right ends, in a margin where no curve runs.
+
+    Args:
+        axes: with curves, log-log.
+        ends: of each curve: its last point.
+        names: of each curve: what to write.
+        colours: of each curve.
+        room: width of the margin in that of the curves.
+    """
     low, high = axes.get_xlim()
-    axes.set_xlim(low, high * (high / low) ** (0.5 if names else 0.35))  # room for the labels
+    axes.set_xlim(low, high * (high / low) ** room)
     bottom, top = np.log(axes.get_ylim())
     places = _spread({label: np.log(y) for label, (_, y) in ends.items()}, (top - bottom) * 0.055)
     gap = (top - bottom) * 0.03
@@ -187,10 +237,31 @@ def _curves(
     axes.set_ylim(*(float(np.exp(height)) for height in ends_of_axis))
     for label, (x, y) in ends.items():
         axes.annotate(
-            (names or {}).get(label, label), (x, y), (high, np.exp(places[label])), fontsize=9,
-            color=colour(label, theme), va="center",
-            arrowprops={"arrowstyle": "-", "color": colour(label, theme), "lw": 0.5},
+            names[label], (x, y), (high, np.exp(places[label])), fontsize=9,
+            color=colours[label], va="center",
+            arrowprops={"arrowstyle": "-", "color": colours[label], "lw": 0.5},
         )  # fmt: skip
+    number_axis(axes.yaxis)
+
+
+def number_axis(axis: Axis) -> None:
+    """Number a logarithmic axis in plain figures, so densely that two numbers stand on it at least.
+
+    Matplotlib numbers the decades, of which a short axis may have none.
+    """
+    low, high = sorted(axis.get_view_interval())
+    for steps in ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)):
+        locator: Locator = LogLocator(subs=steps)
+        shown = [x for x in locator.tick_values(low, high) if low <= x <= high]
+        if len(shown) > 1:
+            break
+    else:
+        locator = MaxNLocator(MOST_LABELS - 1)
+        shown = [x for x in locator.tick_values(low, high) if low <= x <= high]
+    every = -(-len(shown) // MOST_LABELS)
+    axis.set_major_locator(FixedLocator(shown[::every]))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}" if x < 1e9 else f"{x:.3g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _spread(heights: dict[str, float], gap: float) -> dict[str, float]:

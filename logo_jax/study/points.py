@@ -5,9 +5,12 @@ attention outweigh the projections: `exponents`, over frames and over positions,
 terms are nearly all of the cost; and `window`, `local_global` over windows on one grid.
 """
 
+import hashlib
 import itertools
 import math
+import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -38,6 +41,12 @@ WINDOW_GRID, WINDOW_DIM, WINDOW_HEADS = (16, 16, 16), 64, 2
 WINDOW_SIZES = ((1, 2, 2), (2, 2, 2), (2, 4, 2), (2, 4, 4), (4, 4, 4), (4, 8, 4), (4, 8, 8),
                 (8, 8, 8), (16, 8, 8))  # fmt: skip
 
+# How the fields that hold several values are written.
+_LISTS = {
+    "schemes": '("full", "local_global")', "grids": "((16, 14, 14), (8, 7, 7))",
+    "windows": "((4, 7, 7),)", "dims": "(256,)", "dtypes": '("float32",)', "series": '("grid",)',
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Point:
@@ -53,6 +62,7 @@ class Point:
         dtype: type of the computation.
         batch: clips at a time.
         series: what it is measured for, a name of `SERIES`.
+        source: of a scheme of one's own, what the text of its file hashes to.
     """
 
     scheme: str
@@ -64,6 +74,7 @@ class Point:
     dtype: str = "float32"
     batch: int = 1
     series: str = "grid"
+    source: str = ""
 
     @property
     def label(self) -> str:
@@ -123,11 +134,41 @@ class Study:
     scheme_file: str = ""
 
     def __post_init__(self) -> None:
+        for what in ("schemes", "grids", "windows", "dims", "dtypes", "series"):
+            values = getattr(self, what)
+            if not values:
+                raise UserError(f"A study needs at least one of {what}: give {_LISTS[what]}.")
+            if not isinstance(values, tuple):
+                raise UserError(f"{what} is {values!r}: give several, as {_LISTS[what]}.")
+            object.__setattr__(self, what, _once(values))  # frozen for everyone else
+        for what in ("grids", "windows"):
+            for shape in getattr(self, what):
+                if not isinstance(shape, tuple) or len(shape) != 3 or not all(map(_whole, shape)):
+                    raise UserError(
+                        f"{what} has {shape}: give three positive numbers of tokens (frames, "
+                        f"height, width) for each, as {_LISTS[what]}."
+                    )
+        for what in ("num_heads", "batch", "repeats"):
+            if not _whole(getattr(self, what)):
+                raise UserError(
+                    f"{what} is {getattr(self, what)}: it must be a whole number and at least 1."
+                )
+        for dim in self.dims:
+            if not _whole(dim) or dim % self.num_heads:
+                raise UserError(
+                    f"dims has {dim}: give a positive multiple of {self.num_heads} (num_heads)."
+                )
+        room: object = self.memory_gib
+        if type(room) not in (int, float) or not 0 <= self.memory_gib < math.inf:
+            raise UserError(
+                f"memory_gib is {self.memory_gib}: give a number of GiB, or 0 for what is free."
+            )
+        for what in ("schemes", "dtypes", "series"):
+            for name in getattr(self, what):
+                if not isinstance(name, str):
+                    raise UserError(f"{what} has {name}: give names, as {_LISTS[what]}.")
         if self.scheme_file:
-            load_schemes(self.scheme_file)
-            named = {name.partition(":")[0] for name in self.schemes}
-            own = tuple(name for name in SCHEMES if name not in BUILT_IN and name not in named)
-            object.__setattr__(self, "schemes", self.schemes + own)  # frozen for everyone else
+            self._load_own()
         for name in self.series:
             pick(dict.fromkeys(SERIES), name, "series of a study")
         for name in self.schemes:
@@ -136,28 +177,35 @@ class Study:
             pick(IMPLEMENTATIONS, impl if colon else "xla", "attention_impl")
         for dtype in self.dtypes:
             compute_dtype(dtype)
-        for what in ("schemes", "grids", "windows", "dims", "dtypes", "series"):
-            if not getattr(self, what):
-                raise UserError(f"A study needs at least one of {what}.")
-        for what in ("grids", "windows"):
-            for shape in getattr(self, what):
-                if len(shape) != 3 or min(shape) < 1:
-                    raise UserError(
-                        f"{what} has {shape}: give three positive numbers of tokens (frames, "
-                        "height, width)."
-                    )
-        for what in ("num_heads", "batch", "repeats"):
-            if getattr(self, what) < 1:
-                raise UserError(f"{what} is {getattr(self, what)}: it must be at least 1.")
-        if not 0 <= self.memory_gib < math.inf:
-            raise UserError(
-                f"memory_gib is {self.memory_gib}: give a number of GiB, or 0 for what is free."
-            )
-        for dim in self.dims:
-            if dim < 1 or dim % self.num_heads:
-                raise UserError(f"dims has {dim}: give a positive multiple of {self.num_heads}.")
         if not self.groups():
             raise UserError(f"There is nothing to measure: {'; '.join(self.unused())}.")
+
+    def _load_own(self) -> None:
+        """Register the schemes of `scheme_file` and put them behind the others."""
+        load_schemes(self.scheme_file)
+        own = tuple(name for name in SCHEMES if name not in BUILT_IN)
+        if not own:
+            raise UserError(
+                f"{self.scheme_file} registers no scheme: call register_scheme in it, as "
+                "docs/schemes.md says."
+            )
+        named = {name.partition(":")[0] for name in self.schemes}
+        schemes = (*self.schemes, *(name for name in own if name not in named))
+        object.__setattr__(self, "schemes", schemes)
+
+    def source(self, scheme: str) -> str:
+        """What the file of a scheme of one's own hashes to, "" for the others.
+
+        A row of another text of the file is of another scheme, whatever its name. A file that has
+        run is not run again in this process, so the text is that of its first time.
+        """
+        if scheme in BUILT_IN or not self.scheme_file:
+            return ""
+        file = Path(self.scheme_file).expanduser().resolve()
+        loaded = vars(sys.modules[f"schemes of {file}"])  # as `load_schemes` names it
+        if "_text_hash" not in loaded:
+            loaded["_text_hash"] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        return str(loaded["_text_hash"])
 
     def groups(self) -> list[list[Point]]:
         """Points that are measured in turn with one another: of one series, dim and dtype."""
@@ -198,14 +246,24 @@ class Study:
             used = window if scheme in WINDOWED else None
             if used is None or padding(grid, used) == (0, 0, 0):
                 point = Point(scheme, impl or "xla", grid, used, dim, num_heads, dtype, batch,
-                              series)  # fmt: skip
+                              series, self.source(scheme))  # fmt: skip
                 group[point] = None
         return list(group)
 
     def unused(self) -> list[str]:
         """A line for every grid and window that do not fit together."""
         return [
-            f"the window {by(window)} does not divide the grid {by(grid)}: left out"
+            f"the window {by(window)} does not divide the grid {by(grid)}: left out; give a window "
+            "whose sides divide those of the grid"
             for grid, window in itertools.product(self.grids, self.windows)
             if padding(grid, window) != (0, 0, 0)
         ]
+
+
+def _once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Each value once, in order; values of the wrong type stay, to be named."""
+    return tuple(value for place, value in enumerate(values) if value not in values[:place])
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -4,21 +4,19 @@ One line is one finished point. A study that is started again reads the lines th
 goes on with the others; a longer study keeps what a shorter one measured.
 """
 
-import csv
-import io
-import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from logo_jax.common.errors import UserError
-from logo_jax.common.files import atomic_writer, make_folder
+from logo_jax.common.files import make_folder
 from logo_jax.common.progress import Progress
+from logo_jax.models.blocks import BUILT_IN
 from logo_jax.study.count import MultiplyAdds, breakdown
-from logo_jax.study.formulas import CONVENTION, FORMULAS, attention_cost
+from logo_jax.study.formulas import FORMULAS, attention_cost
 from logo_jax.study.measure import (
     DoesNotFit,
     Program,
@@ -31,13 +29,13 @@ from logo_jax.study.measure import (
     prepare,
     time_in_turn,
 )
+from logo_jax.study.memory import measured
 from logo_jax.study.points import Point, Study
+from logo_jax.study.rows import MEASURED, Row, append_row, identity, read_rows, write_csv
 
 LINES, TABLE = "study.jsonl", "study.csv"
 PASSES = ("forward", "training")  # training = forward + backward
-IDENTITY = ("series", "label", "grid", "window", "dim", "num_heads", "dtype", "batch")
 MIB = 2**20
-Row = dict[str, Any]
 
 
 def run_study(study: Study, workdir: Path) -> list[Row]:
@@ -52,15 +50,17 @@ def run_study(study: Study, workdir: Path) -> list[Row]:
     make_folder(workdir)
     machine = describe_machine()
     rows = read_rows(workdir / LINES, machine)
-    # What did not fit is tried again when it may take another share of the memory.
+    # What did not fit is tried again when it may take another share of the memory, and what failed
+    # is tried again each time.
     known = {
-        _identity(row): row
+        identity(row): row
         for row in rows
-        if row["status"] == "measured" or row.get("memory_gib") == study.memory_gib
+        if row["status"] == MEASURED
+        or (row.get("memory_gib") == study.memory_gib and not row.get("failed"))
     }
     groups = study.groups()
     points = [point for group in groups for point in group]
-    left = [[p for p in group if _identity(p.record()) not in known] for group in groups]
+    left = [[p for p in group if identity(p.record()) not in known] for group in groups]
     limit = int(study.memory_gib * 2**30) if study.memory_gib else None
     rates: dict[str, float] = {}
     done = len(points) - sum(map(len, left))
@@ -74,13 +74,18 @@ def run_study(study: Study, workdir: Path) -> list[Row]:
                 rates[dtype] = matmul_rate(dtype)
             for row in _measure_group(group, study.repeats, limit, rates[dtype], progress):
                 row |= {"memory_gib": study.memory_gib, "machine": machine}
-                known[_identity(row)] = row
-                _append(workdir / LINES, row)
+                known[identity(row)] = row
+                append_row(workdir / LINES, row)
     finally:
         progress.close()
-    found = [known[_identity(point.record())] for point in points]
+    found = [known[identity(point.record())] for point in points]
     write_csv(workdir / TABLE, found)
     return found
+
+
+def goes_on(workdir: Path) -> str:
+    """What there is of a study that was stopped."""
+    return f"finished points are in {workdir / LINES}, and the same command goes on with the others"
 
 
 def describe_machine() -> str:
@@ -99,65 +104,49 @@ def _lines_of_cpuinfo() -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
-def read_rows(path: Path, machine: str) -> list[Row]:
-    """Read the finished points of a workdir; a last line that a crash cut off is dropped.
-
-    Raises:
-        UserError: a line is damaged, or was measured on another machine.
-    """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
-        with atomic_writer(path) as file:
-            file.writelines(lines)
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-            other, _, _ = row["machine"], row["status"], _identity(row)
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path}, line {number} is no point of a study: delete that line, and the point "
-                "is measured again."
-            ) from error
-        if other != machine:
-            raise UserError(
-                f"{path} was measured on another machine ({other}; this one is {machine}): choose "
-                "another --workdir, since times of two machines cannot be compared."
-            )
-        rows.append(row)
-    return rows
-
-
-def _identity(row: Row) -> tuple[Any, ...]:
-    return tuple(row[name] for name in IDENTITY)
-
-
 def _measure_group(
     group: Sequence[Point], repeats: int, limit: int | None, rate: float, progress: Progress
 ) -> list[Row]:
     """Count all points of a group, compile them, and time them in turn."""
-    rows = {point: point.record() | count_point(point) for point in group}
+    rows = {point: point.record() | {"status": MEASURED} for point in group}
+
+    def note(what: str, point: Point, error: Exception) -> None:
+        before = "" if rows[point]["status"] == MEASURED else f"{rows[point]['status']}; "
+        rows[point]["status"] = f"{before}{what}: {_words(point, error)}"
+        # What is too large, or a form that is not for this machine, is as it should be.
+        if point.scheme not in BUILT_IN and not isinstance(error, DoesNotFit):
+            rows[point]["failed"] = True
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            rows[point]["failed"] = True
+
+    for point in group:
+        try:
+            rows[point] |= count_point(point)
+        except _failures(point) as error:
+            note("counting", point, error)
+    counted = [point for point in group if rows[point]["status"] == MEASURED]
     for name, backward in zip(PASSES, (False, True), strict=True):
         if backward and group[0].series == "exponents":  # the paper's claim: the forward pass
             continue
         programs: dict[Point, Program] = {}
-        for point in group:
+        for point in counted:
             row = rows[point]
-            row.setdefault("status", "measured")
             room = free_memory() if limit is None else limit
             try:
-                programs[point] = program = prepare(point, backward, room)
-            except (DoesNotFit, UserError) as error:  # too large, or a form that is not for here
-                before = "" if row["status"] == "measured" else f"{row['status']}; "
-                row["status"] = f"{before}{name}: {error}"
-            else:
-                row[f"{name}_temporary_mib"] = program.temporary / MIB
-                row[f"{name}_peak_mib"] = program.peak / MIB
-                row[f"{name}_compiler_flops"] = program.compiler_flops
-        for point, samples in time_in_turn(programs, repeats).items():
+                program = prepare(point, backward, room)
+                # The series on growth shows no memory.
+                taken = None if point.series == "exponents" else measured(program.run)
+            except _failures(point) as error:
+                note(name, point, error)
+                continue
+            programs[point] = program
+            row[f"{name}_temporary_mib"] = program.temporary / MIB
+            row[f"{name}_peak_mib"] = program.peak / MIB
+            if taken is not None:
+                row[f"{name}_measured_mib"] = taken / MIB
+            row[f"{name}_compiler_flops"] = program.compiler_flops
+        found = time_in_turn(programs, repeats, partial(note, name))
+        for point, samples in found.items():
             row = rows[point]
             seconds, spread = median_and_spread(samples)
             row[f"{name}_ms"] = 1e3 * seconds
@@ -166,24 +155,48 @@ def _measure_group(
             row[f"{name}_share"] = row[f"{name}_multiply_adds"] * point.batch / seconds / rate
     for point in group:
         rows[point] |= {"repeats": repeats, "matmul_multiply_adds_per_s": rate}
+        if rows[point].get("failed"):
+            progress.say(f"{point.label} {rows[point]['grid']}: {rows[point]['status']}")
         progress.update(1, f"{point.label} {rows[point]['grid']}")
     return list(rows.values())
+
+
+def _failures(point: Point) -> tuple[type[Exception], ...]:
+    """What may go wrong with a point: of a scheme of one's own, whatever its code raises."""
+    if point.scheme not in BUILT_IN:
+        return (Exception,)
+    return (DoesNotFit, UserError, jax.errors.JaxRuntimeError)
+
+
+def _words(point: Point, error: Exception) -> str:
+    """The error in one line, with its class where it is not made for reading."""
+    if isinstance(error, DoesNotFit):
+        return str(error)
+    words = next(iter(str(error).splitlines()), "")
+    if not isinstance(error, UserError):
+        words = f"{type(error).__name__}: {words}"
+    return words if point.scheme in BUILT_IN else f"{point.scheme}: {words}"
 
 
 def count_point(point: Point) -> Row:
     """Multiply-adds for one clip: by formula, if the scheme has one, and counted on the plain form.
 
+    Counted is half of two clips: of one, `jnp.matmul` drops the batch axis, and a product of
+    attention could not be told from one by parameters.
+
     Of a training pass only the count is known: the backward pass has two products for each of the
     forward pass, but for gradients that nobody asks for.
     """
-    plain = Point(point.scheme, "xla", point.grid, point.window, point.dim, point.num_heads)
+    plain = Point(
+        point.scheme, "xla", point.grid, point.window, point.dim, point.num_heads, batch=2
+    )
     module, shapes = module_and_shapes(plain)
-    counts = breakdown(forward(module), *shapes)
+    counts = breakdown(forward(module), *shapes) // 2
     row: Row = {
         "counted_dense": counts.convolutions + counts.dense,
         "counted_products": counts.products,
         "forward_multiply_adds": _sum(counts),
-        "training_multiply_adds": _sum(breakdown(forward_backward(module), *shapes)),
+        "training_multiply_adds": _sum(breakdown(forward_backward(module), *shapes) // 2),
     }
     if point.scheme in FORMULAS:
         parts = attention_cost(point.scheme, point.grid, point.dim, plain.options)
@@ -200,22 +213,3 @@ def count_point(point: Point) -> Row:
 
 def _sum(counts: MultiplyAdds) -> int:
     return counts.convolutions + counts.dense + counts.products
-
-
-def _append(path: Path, row: Row) -> None:
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write all rows; a first line says what is counted."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = io.StringIO()
-    table.write(f"# {CONVENTION}\n")
-    writer = csv.DictWriter(table, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_writer(path) as file:
-        file.write(table.getvalue())

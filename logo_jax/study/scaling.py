@@ -25,14 +25,15 @@ WINDOW = (4, 7, 7)
 
 
 def counted_exponents(scheme: str) -> tuple[float, float]:
-    """Fitted exponents of the counted products: in frames, and in positions of a frame."""
+    """Fitted exponents of the counted products: in frames, and in positions of a frame; NaN for a
+    scheme without products."""
     over_frames = [(2**k, 7, 7) for k in range(17, 20)]
     over_space = [(16, 7 * 2**k, 7 * 2**k) for k in range(8, 11)]
     found = []
     for grids in (over_frames, over_space):
         points = []
         for grid in grids:
-            module, shapes = module_and_shapes(Point(scheme, "xla", grid, WINDOW, 8))
+            module, shapes = module_and_shapes(Point(scheme, "xla", grid, WINDOW, 8, batch=2))
             size = grid[0] if grids is over_frames else grid[1] * grid[2]
             points.append((size, breakdown(forward(module), *shapes).products))
         found.append(exponent(points))

@@ -152,6 +152,21 @@ def test_failed_runs_are_told(tmp_path):
     }  # fmt: skip
 
 
+def test_trainings_of_another_scheme_file_are_refused(tmp_path):
+    module.check_sources(tmp_path / "accuracy", {"full": ""})
+    assert not (tmp_path / "accuracy").exists()
+    folder = tmp_path / "accuracy"
+    module.check_sources(folder, {"full": "", "a/b": "old"})
+    module.check_sources(folder, {"a/b": "new"})  # nothing was trained yet
+    (folder / "model.attention=a_b-seed=0").mkdir()
+    module.check_sources(folder, {"a/b": "new"})
+    with pytest.raises(UserError, match='"a/b" was trained .* delete .*=a_b-seed=0 and the other'):
+        module.check_sources(folder, {"a/b": "old"})
+    (folder / "sources.json").write_text("[")  # damaged: what was trained is not known
+    with pytest.raises(UserError, match="read otherwise"):
+        module.check_sources(folder, {"a/b": "new"})
+
+
 def test_the_frontier_has_what_nothing_beats():
     points = {"a": (1.0, 0.5), "b": (2.0, 0.4), "c": (2.0, 0.7), "d": (3.0, 0.7), "e": (4.0, 0.9)}
     assert plots.undominated(points) == [(1.0, 0.5), (2.0, 0.7), (4.0, 0.9)]

@@ -141,7 +141,12 @@ def test_points_of_a_study():
     groups = study.groups()
     assert [len(group) for group in groups] == [4, 4, 3, 3]  # local once or twice, full once
     assert {point.label for point in groups[0]} == {"full", "full:chunked", "local"}
-    assert study.unused() == ["the window 2 x 2 x 2 does not divide the grid 4 x 3 x 3: left out"]
+    assert study.unused() == [
+        "the window 2 x 2 x 2 does not divide the grid 4 x 3 x 3: left out; give a window whose "
+        "sides divide those of the grid"
+    ]
+    twice = Study(dims=(256, 256), grids=((4, 7, 7),) * 2, series=("grid",) * 2)
+    assert (twice.dims, twice.grids, twice.series) == ((256,), ((4, 7, 7),), ("grid",))
     labels = {p.label for group in Study().groups() for p in group if p.series == "grid"}
     assert set(SCHEMES) | {"full:chunked"} == labels
     growth = [group for group in Study().groups() if group[0].series == "exponents"]
@@ -168,3 +173,23 @@ def test_points_of_a_study():
 def test_studies_that_cannot_be(options, message):
     with pytest.raises(UserError, match=message):
         Study(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"repeats": 1.5}, "repeats is 1.5: it must be a whole number"),
+        ({"schemes": (1,)}, r'schemes has 1: give names, as \("full", "local_global"\)'),
+        ({"grids": (2, 2, 2)}, r"grids has 2: .* as \(\(16, 14, 14\), \(8, 7, 7\)\)"),
+        ({"grids": ((2, "a", 2),)}, "grids has"),
+        ({"windows": "a"}, "windows is 'a': give several, as"),
+        ({"dims": ("a",)}, "dims has a: give a positive multiple"),
+        ({"memory_gib": "a"}, "memory_gib is a: give a number"),
+    ],
+)
+def test_values_of_the_wrong_type(options, message):
+    study = object.__new__(Study)  # outside of tests nothing checks the types before
+    for name, field in Study.__dataclass_fields__.items():
+        object.__setattr__(study, name, options.get(name, field.default))
+    with pytest.raises(UserError, match=message):
+        study.__post_init__()

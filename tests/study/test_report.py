@@ -2,6 +2,7 @@
 
 import html
 import re
+import signal
 from math import prod
 
 import jax
@@ -9,13 +10,15 @@ import numpy as np
 import pytest
 
 from configs import study as config_file
-from logo_jax.common.errors import UserError
+from logo_jax.common.errors import Interrupted, UserError
+from logo_jax.experiments import study as experiment
 from logo_jax.experiments.study import from_config, study
 from logo_jax.models.attention import by
 from logo_jax.study import __main__ as command_line
-from logo_jax.study import plots, points, run
+from logo_jax.study import plots, points, report, run
 from logo_jax.study.points import Study
 from logo_jax.study.scaling import THEORY, counted_exponents
+from logo_jax.training.signals import Stopped
 
 
 @pytest.fixture(autouse=True)
@@ -126,3 +129,44 @@ def test_command_line_says_what_is_wrong(tmp_path, capsys):
     with pytest.raises(SystemExit):
         command_line.main(["--grids=16x14"])
     assert '"16x14" is no grid' in capsys.readouterr().err
+    for argument, message in (
+        ("--dims=a", '"a" is no whole number: give one as 8, several as 8,16'),
+        ("--repeats=1.5", '"1.5" is no whole number'),
+        ("--memory_gib=x", '"x" is no number: give one as 4.5'),
+    ):
+        with pytest.raises(SystemExit):
+            command_line.main([argument])
+        assert message in capsys.readouterr().err
+
+
+def stop(error):
+    def raise_it(*_):
+        raise error
+
+    return raise_it
+
+
+def test_a_stopped_study_says_what_is_kept(tmp_path, capsys, monkeypatch):
+    kept = f"finished points are in {tmp_path / 'study.jsonl'}, and the same command goes on"
+    monkeypatch.setattr(command_line, "run_study", stop(KeyboardInterrupt()))
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(["--schemes=full", f"--workdir={tmp_path}"])
+    assert ended.value.code == 130 and f"Ctrl-C: stopped; {kept}" in capsys.readouterr().err
+    monkeypatch.setattr(command_line, "run_study", stop(Interrupted("the run is saved")))
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(["--schemes=full", f"--workdir={tmp_path}"])
+    assert ended.value.code == 130 and "the run is saved" in capsys.readouterr().err
+    # As launch.py stops.
+    monkeypatch.setattr(experiment, "run_study", stop(Stopped(signal.SIGTERM)))
+    with pytest.raises(Stopped, match="SIGTERM: stopped; finished points") as stopped:
+        study(config_file.get_config(), tmp_path)
+    assert kept in str(stopped.value) and stopped.value.status == 143
+
+
+def test_points_that_failed_are_said_at_the_end(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(report, "_drawings", lambda *_: [])
+    monkeypatch.setattr(report.tables, "table_2", lambda: "")
+    monkeypatch.setattr(report.tables, "exponents", lambda rows: "")
+    row = points.Point("full", "xla", (2, 2, 2), None, 8).record() | {"machine": "an abacus"}
+    report.write_report([row | {"status": "counting: broken", "failed": True}], tmp_path)
+    assert "1 points failed (full): the column status says why" in capsys.readouterr().out

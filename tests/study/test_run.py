@@ -109,14 +109,3 @@ def test_a_scheme_of_ones_own_needs_no_formula(tmp_path, monkeypatch):
     (row,) = run.run_study(study, tmp_path)
     assert row["label"] == "mine" and row["forward_ms"] > 0
     assert row["counted_products"] == 2 * 8 * 9**2 and "products" not in row
-
-
-def test_files_that_do_not_belong_here(tmp_path):
-    row = dict.fromkeys(run.IDENTITY, "") | {"status": "measured", "machine": "an abacus"}
-    (tmp_path / "study.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(UserError, match="another machine .an abacus; this one is"):
-        run.run_study(Study(**TINY), tmp_path)
-    for line in ("hello", '{"label": "full", "machine": "an abacus"}'):
-        (tmp_path / "study.jsonl").write_text(f"{line}\n")
-        with pytest.raises(UserError, match="line 1 is no point"):
-            run.run_study(Study(**TINY), tmp_path)

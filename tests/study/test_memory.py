@@ -1,0 +1,34 @@
+"""Memory of a run as the process has it: against arrays of known size."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from logo_jax.study import memory
+from logo_jax.study.measure import prepare
+from logo_jax.study.points import Point
+
+MIB = 2**20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_measured_is_what_a_run_takes():
+    kept = np.ones(8 * MIB)  # 64 MiB that were there before
+    found = memory.measured(lambda: np.ones(16 * MIB))  # 128 MiB
+    assert kept.size and found is not None
+    assert 126 * MIB < found < 140 * MIB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_scratch_of_fused_kernels_is_measured():
+    """8 heads of 1,025 x 1,025 weights in float32 are 32 MiB, of which the plan has nothing."""
+    program = prepare(Point("full", "xla", (16, 8, 8), None, 64, 8), False, None)
+    found = memory.measured(program.run)
+    assert found is not None and found > 32 * MIB
+
+
+def test_systems_that_do_not_tell(tmp_path):
+    assert memory.measured(lambda: None, tmp_path / "absent") is None
+    (tmp_path / "status").write_text("Name:\tpython\n")
+    assert memory.measured(lambda: None, tmp_path) is None
