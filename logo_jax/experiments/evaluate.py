@@ -16,6 +16,7 @@ from logo_jax.evaluation.calibration import calibrate
 from logo_jax.evaluation.predictions import Predictions
 from logo_jax.evaluation.reliability_plot import reliability_png
 from logo_jax.evaluation.scenes import by_scene, scene_numbers, scene_rows
+from logo_jax.experiments import agreement
 from logo_jax.experiments import config as configs
 from logo_jax.experiments.judge import Judge
 from logo_jax.experiments.parts import Splits, open_splits
@@ -62,11 +63,13 @@ def evaluate(
         UserError: no such checkpoint, one of another model, input, data or classes, or one that
             was trained on what it would be judged on; or a part without clips.
     """
+    agreement.check_config(config, workdir)
     path = resolve(config, workdir, checkpoint)
     meta = read_meta(path)
     check_trained_alike(config, meta, path)
     make_folder(output)
     splits = open_splits(config)
+    agreement.check_data(splits.prepared.fingerprint)
     check_data(config, splits, meta, path, own=path.is_relative_to(workdir.absolute()))
     judge = Judge(config, splits.prepared.classes)
     variables = load_variables(path, like=judge.abstract_variables())

@@ -15,8 +15,8 @@ from logo_jax.common.errors import UserError
 from logo_jax.common.files import make_folder
 from logo_jax.common.mesh import check_batch_size, on_all_devices
 from logo_jax.evaluation import metrics
+from logo_jax.experiments import agreement, parts
 from logo_jax.experiments import config as configs
-from logo_jax.experiments import parts
 from logo_jax.experiments.evaluate import selection_sentence, write_results
 from logo_jax.experiments.judge import Judge
 from logo_jax.experiments.transfer import start_from
@@ -49,6 +49,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
 
 def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    agreement.check_config(config, workdir)
     set_aside_damaged(workdir)
     configs.compare(config, workdir)
     checkpoints = Checkpoints(workdir)
@@ -58,6 +59,7 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
     splits = parts.open_splits(config)
     prepared, train_rows = splits.prepared, splits.rows("train")
+    agreement.check_data(prepared.fingerprint)
     splits.rows("test")  # judged at the end: an empty part is an error now, not then
     print(f"{splits}; {len(prepared.classes)} classes: {', '.join(prepared.classes)}")
     if splits.dropped_sentence():

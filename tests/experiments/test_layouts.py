@@ -23,10 +23,12 @@ SCRIPT = Path(__file__).parent / "one_process.py"
 
 
 def start(config, workdir, processes=1, devices=1):
-    """Start the processes of one job; their output is text."""
+    """Start the processes of one job; their output is text. `config` may be one for each."""
     workdir.parent.mkdir(parents=True, exist_ok=True)
-    recipe = workdir.with_suffix(".pickle")
-    recipe.write_bytes(pickle.dumps(config))
+    own = config if isinstance(config, list) else [config] * processes
+    recipes = [workdir.with_suffix(f".{number}.pickle") for number in range(processes)]
+    for recipe, content in zip(recipes, own, strict=True):
+        recipe.write_bytes(pickle.dumps(content))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -37,7 +39,7 @@ def start(config, workdir, processes=1, devices=1):
     }
     return [
         subprocess.Popen(
-            [sys.executable, SCRIPT, recipe, workdir, str(devices)]
+            [sys.executable, SCRIPT, recipes[number], workdir, str(devices)]
             + ([address, str(processes), str(number)] if processes > 1 else []),
             env=environment,
             stdout=subprocess.PIPE,
