@@ -49,6 +49,10 @@ class TrainingLog:
         """Whether an earlier start of the run has recorded `name` at `step`."""
         return any(line["step"] == step and name in line for line in self._kept)
 
+    def has(self, name: str) -> bool:
+        """Whether an earlier start of the run has recorded `name` at any step."""
+        return any(name in line for line in self._kept)
+
     def write(self, step: int, values: dict[str, float]) -> None:
         """Record `values` under `step`, the number of steps done.
 

@@ -72,6 +72,8 @@ def fit(
             written.
     """
     first_step = int(state.step)
+    if evaluate:
+        _refuse_lost_best(checkpoints, log, selection_metric)
     select_now = evaluate and _due(first_step, schedule.evaluate_every, schedule.total_steps)
     if select_now and not log.holds(first_step, f"selection_{selection_metric}"):
         # The run was stopped between the checkpoint of this step and the end of its evaluation.
@@ -240,6 +242,19 @@ def _write(
         raise UserError(
             f"{error} Step {step} is saved, and the same command continues from there."
         ) from error
+
+
+def _refuse_lost_best(checkpoints: Checkpoints, log: TrainingLog, metric: str) -> None:
+    """Stop a run that would take a worse checkpoint for its best one, since that is gone."""
+    lost = checkpoints.lost_best()
+    if lost is None and checkpoints.best_meta() is None and log.has(f"selection_{metric}"):
+        lost = log.workdir / "checkpoints" / "best"  # told by the log of a step's evaluation
+    if lost is not None:
+        raise UserError(
+            f"The best checkpoint {lost} of the run is lost: put the folder back from a copy, or "
+            "train again in another --workdir. The last step can be judged with --mode=evaluate "
+            "--checkpoint=last."
+        )
 
 
 def _keep_best(
