@@ -1,4 +1,4 @@
-"""Whether all processes of a job were started alike: else replicas and checkpoint come out mixed."""
+"""Whether all processes of a job were started alike; else their replicas come out mixed."""
 
 import json
 from pathlib import Path

@@ -43,6 +43,22 @@ FREE_FIELDS = (
     "data.cache_dir",
     "evaluation.",  # the selection of checkpoints sees one view, whatever stands there
 )
+# What they may be in a config.json that was edited by hand.
+FREE_TYPES: dict[str, tuple[type, ...]] = {
+    "log_every": (int,),
+    "checkpoint_every": (int,),
+    "skip_nonfinite": (bool,),
+    "scheme_file": (str,),
+    "data.data_dir": (str,),
+    "data.source": (str,),
+    "data.num_workers": (int,),
+    "data.cache_gib": (float, int),
+    "data.cache_dir": (str,),
+    "evaluation.batch_size": (int,),
+    "evaluation.temporal_views": (int,),
+    "evaluation.spatial_views": (int,),
+    "evaluation.controls": (str,),
+}
 
 
 def quiet_libraries() -> None:
@@ -230,16 +246,40 @@ def read(workdir: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise UserError(f"{path} is no config ({error}): restore it or delete the run.") from error
+    names = dict(leaves(found))
     checkpoint = newest(workdir)
     if checkpoint is not None:
-        names = dict(leaves(found))
-        lost = [name for name, _ in leaves(read_meta(checkpoint)["config"]) if name not in names]
+        trained = read_meta(checkpoint)["config"]
+        lost = [name for name, _ in leaves(trained) if name not in names]
         if lost:
             raise UserError(
                 f"{path} lacks the fields {', '.join(lost)}: restore it (a copy lies in "
                 f"{checkpoint / 'meta'}) or delete the run."
             )
+        refuse_other_checkpoint(checkpoint, trained, found)
+    for name, kinds in FREE_TYPES.items():
+        value = names.get(name, kinds[0]())
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise UserError(
+                f"{path}: the field {name} is {value!r} and must be of the type "
+                f"{kinds[0].__name__}: mend it there."
+            )
     return found
+
+
+def refuse_other_checkpoint(checkpoint: Path, trained: dict[str, Any], own: dict[str, Any]) -> None:
+    """Refuse a checkpoint that was trained with another config than that of its workdir, `own`.
+
+    Raises:
+        UserError: names the fields, free ones excepted.
+    """
+    changed = [text for field, text in differences(trained, own) if not is_free(field)]
+    if changed:
+        raise UserError(
+            f"The checkpoint {checkpoint} was trained with another config than {RECORD} of its "
+            f"workdir says: {'; '.join(changed)}. If it is that of another run, move it away; else "
+            f"restore {RECORD} (a copy lies in {checkpoint / 'meta'})."
+        )
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

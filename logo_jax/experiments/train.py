@@ -89,6 +89,10 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         "parameters": judged_parameters,
     }
     if resuming:
+        if best := checkpoints.best_meta():
+            folder = newest(workdir, "best")
+            assert folder is not None
+            configs.refuse_other_checkpoint(folder, best["config"], configs.plain(config))
         state, saved = checkpoints.restore(state)
         if saved["fingerprint"] != prepared.fingerprint:
             raise UserError(

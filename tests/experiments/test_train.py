@@ -19,6 +19,7 @@ from logo_jax.experiments import train as train_module
 from logo_jax.experiments.train import train
 from logo_jax.training import loop
 from logo_jax.training.checkpoint import find_checkpoint, load_variables
+from logo_jax.training.damage import write_checksums
 from logo_jax.training.signals import Stopped
 
 CLASSES = ["calm", "joy", "rage"]
@@ -190,10 +191,49 @@ def test_another_config_in_the_same_workdir_is_refused(config, finished):
 
 def test_a_checkpoint_of_another_model_is_refused(config, finished):
     config.model.dim = 32
-    (finished / "config.json").unlink()
     configs.write_json(finished / "config.json", configs.plain(config))  # edited by hand
-    with pytest.raises(UserError, match="is of another model: .* tensors differ, such as"):
+    message = r"last/4 was trained with another config than config.json .*: config.model.dim was 16"
+    with pytest.raises(UserError, match=message):
         train(config, finished)
+
+
+def test_a_best_checkpoint_of_another_run_is_refused(config, finished):
+    last = finished / "checkpoints" / "last" / "4"
+    best = shutil.copytree(last, finished / "checkpoints" / "best" / "4")
+    meta = json.loads((best / "meta" / "metadata").read_text())
+    meta["config"]["seed"] = 7
+    (best / "meta" / "metadata").write_text(json.dumps(meta))
+    write_checksums(best)
+    with pytest.raises(UserError, match=r"best/4 was trained with another .*: config.seed was 7"):
+        train(config, finished)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("log_every", None),
+        ("log_every", "x"),
+        ("skip_nonfinite", 1),
+        ("data.data_dir", 5),
+        ("evaluation.batch_size", "32"),
+        ("evaluation.batch_size", True),
+        ("evaluation.controls", [1]),
+    ],
+)
+def test_wrong_types_in_a_record_are_named(config, tmp_path, field, value):
+    record = configs.plain(config)
+    *path, name = field.split(".")
+    (record[path[0]] if path else record)[name] = value
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(
+        UserError, match=f"config.json: the field {field} is .* must be of the type"
+    ):
+        configs.read(tmp_path)
+
+
+def test_every_free_field_has_its_type(config):
+    free = {name for name, _ in configs.leaves(configs.plain(config)) if configs.is_free(name)}
+    assert free == set(configs.FREE_TYPES)
 
 
 def test_a_start_without_a_step_binds_no_later_one(config, tmp_path):
