@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,7 +146,16 @@ def check(config: ConfigDict) -> None:
             f"config.data.class_balanced={config.data.class_balanced}: it is a share of the draws, "
             "from 0 to 1."
         )
+    for field in ("optimizer.warmup_epochs", "optimizer.decay_every_epochs"):
+        if not 0 <= _field(config, field) < math.inf:
+            raise UserError(
+                f"config.{field}={_field(config, field)}: it is a number of epochs, at least 0."
+            )
     for field in ("input.mean", "input.std"):
+        if not all(isinstance(x, int | float) and math.isfinite(x) for x in _field(config, field)):
+            raise UserError(
+                f"config.{field}={tuple(_field(config, field))}: all of it must be finite numbers."
+            )
         if len(_field(config, field)) != 3:
             raise UserError(
                 f"config.{field}={tuple(_field(config, field))}: give three numbers, of red, green "

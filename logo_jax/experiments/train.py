@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,16 @@ def _alone(workdir: Path) -> Iterator[None]:
     if jax.process_index() != 0:  # the hosts of one run share its workdir
         yield
         return
-    with (workdir / ".lock").open("w") as file:
+    path = workdir / ".lock"
+    try:
+        # Neither emptied nor looked for elsewhere, should it be a link.
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be opened ({error.strerror}): it must be a file of its own; delete it, "
+            "or choose another --workdir."
+        ) from error
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -190,6 +200,8 @@ def _alone(workdir: Path) -> Iterator[None]:
                 "system with locks."
             ) from error
         yield
+    finally:
+        os.close(file)
 
 
 def _check_weights(config: ConfigDict) -> None:

@@ -71,12 +71,14 @@ class Checkpoints:
         step = self._best.latest_step()
         return None if step is None else read_meta(Path(self._best.directory) / str(step))
 
+    def last_meta(self) -> dict:
+        """`meta` of the newest checkpoint, {} where there is none."""
+        step = self._last.latest_step()
+        return {} if step is None else read_meta(Path(self._last.directory) / str(step))
+
     def lost_best(self) -> Path | None:
         """Folder of the best checkpoint that the newest one knows of and that is not there."""
-        step = self._last.latest_step()
-        known = (
-            None if step is None else read_meta(self._last.directory / str(step)).get("best_step")
-        )
+        known = self.last_meta().get("best_step")
         found = self._best.latest_step()
         if known is None or (found is not None and found >= known):
             return None

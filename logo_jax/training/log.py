@@ -77,7 +77,13 @@ class TrainingLog:
 
     def _lines(self) -> list[dict]:
         """The whole lines; a crash may have cut the last one short."""
-        content = self.path.read_bytes()
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"The training log {self.path} cannot be read ({error.strerror}): it must be a "
+                "file; move what lies there away."
+            ) from error
         lines = []
         for number, text in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
             try:

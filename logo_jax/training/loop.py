@@ -81,11 +81,13 @@ def fit(
         _keep_best(state, first_step, evaluate, selection_metric, checkpoints, log, meta)
     progress = Progress(schedule.total_steps, "training", "steps", done=first_step)
     averages = _Averages()
+    meta = {**meta, "skipped": checkpoints.last_meta().get("skipped", 0)}  # of all starts
     running: _Work | None = None
     note = ""
 
     def finish(work: _Work) -> None:
         values = _finite(work, checkpoints, clip_ids, skip_nonfinite, progress)
+        meta["skipped"] += values is None
         averages.add(values, work.clips)
 
     try:
@@ -140,7 +142,21 @@ def fit(
     finally:
         progress.close()
         batches.close()
+    _tell_skipped(meta["skipped"], schedule.total_steps)
     return state
+
+
+def _tell_skipped(skipped: int, steps: int) -> None:
+    """Say at the end how many steps were skipped; a run without any other is not judged."""
+    if not skipped:
+        return
+    if skipped == steps:
+        raise UserError(
+            f"All {steps} steps were skipped since none was finite, so the parameters are those of "
+            "the start and are not judged: lower config.optimizer.learning_rate or set "
+            "config.optimizer.clip_norm, and start in another --workdir."
+        )
+    print(f"{skipped} of the {steps} steps were skipped, since they were not finite.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -208,34 +208,6 @@ def test_a_best_checkpoint_of_another_run_is_refused(config, finished):
         train(config, finished)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("log_every", None),
-        ("log_every", "x"),
-        ("skip_nonfinite", 1),
-        ("data.data_dir", 5),
-        ("evaluation.batch_size", "32"),
-        ("evaluation.batch_size", True),
-        ("evaluation.controls", [1]),
-    ],
-)
-def test_wrong_types_in_a_record_are_named(config, tmp_path, field, value):
-    record = configs.plain(config)
-    *path, name = field.split(".")
-    (record[path[0]] if path else record)[name] = value
-    (tmp_path / "config.json").write_text(json.dumps(record))
-    with pytest.raises(
-        UserError, match=f"config.json: the field {field} is .* must be of the type"
-    ):
-        configs.read(tmp_path)
-
-
-def test_every_free_field_has_its_type(config):
-    free = {name for name, _ in configs.leaves(configs.plain(config)) if configs.is_free(name)}
-    assert free == set(configs.FREE_TYPES)
-
-
 def test_a_start_without_a_step_binds_no_later_one(config, tmp_path):
     first = copy.deepcopy(config)
     first.model.window = (3, 2, 2)
@@ -328,6 +300,16 @@ def test_frozen_statistics_and_backbone_stay(config, tmp_path):
         ("loss.regularizer_form", "printed", 'form of the compact regularizer "printed"'),
         ("optimizer.base", "adm", 'Unknown optimizer "adm"'),
         ("optimizer.warmup_epochs", 5.0, "warmup_steps"),
+        (
+            "optimizer.warmup_epochs",
+            float("nan"),
+            "config.optimizer.warmup_epochs=nan: it is a num",
+        ),
+        ("optimizer.decay_every_epochs", float("inf"), "config.optimizer.decay_every_epochs=inf"),
+        ("input.mean", ("a", "b", "c"), "config.input.mean=.* must be finite numbers"),
+        ("input.std", (1.0, float("inf"), 1.0), "config.input.std=.* must be finite numbers"),
+        ("augment.brightness", float("nan"), "config.augment.brightness=nan: the jitter must be"),
+        ("num_epochs", 10**30, "config.num_epochs=10+ makes .* steps, but they are counted in 32"),
         ("model.pool", "mean", 'Unknown pool "mean"'),
         ("model.window", (3, 2, 2), "window 3 x 2 x 2 does not divide"),
         ("init_class_map", "a=b", "give config.init_from as well"),
