@@ -170,6 +170,7 @@ def check(config: ConfigDict) -> None:
     # What follows checks its fields when it is made; the numbers of classes and clips are not
     # known yet.
     AugmentConfig(**config.augment.to_dict())
+    parts.count_steps(config, num_clips=1)
     objective = parts.make_objective(config, np.ones(2, np.int64))
     tx, rate = parts.optimizer_of(config, num_clips=10**6)
     model = parts.build_model(config, num_classes=2)

@@ -54,7 +54,6 @@ PART: dict[str, tuple[type, ...]] = {
     "uar": NUMBER,
     "confusion": (list,),
     "calibration": (dict,),
-    "calibration.validation_clips": (int,),
 }
 OF_ONE_METHOD = ("seed", "data.fold")
 

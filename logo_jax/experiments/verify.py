@@ -144,7 +144,7 @@ def _record_differences(run: Run, meta: dict[str, Any]) -> list[str]:
         if results[name] != value:
             wrong.append(f"{name} is {results[name]} in results.json and should be {value}")
     validation = None
-    if run.numbers["calibration"]["validation_clips"]:
+    if run.numbers["calibration"].get("validation_clips"):
         found = read_predictions([run.folder / "val_predictions.csv"], run.predictions.class_names)
         validation = _float32(found), found.labels
     numbers = numbers_of(run.predictions)
