@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 usage="scripts/local_processes.sh <number> <flags of launch.py>"
-count=${1:?"how many processes? $usage"}
+count=${1:-}
 if ! [[ $count =~ ^[1-9][0-9]*$ ]]; then
     echo "usage: $usage" >&2
     exit 2

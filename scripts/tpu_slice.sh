@@ -9,8 +9,10 @@
 # resource with --node-count, and name all of them in TPU, separated by spaces. Ctrl-C and SIGTERM
 # are handed on to the run on all hosts, which saves.
 set -euo pipefail
-: "${TPU:?name of the TPU VM (several: separated by spaces)}"
-: "${ZONE:?zone of the TPU VM}"
+if [[ -z ${TPU:-} || -z ${ZONE:-} ]] || (($# == 0)); then
+    echo "usage: TPU=<name> ZONE=<zone> scripts/tpu_slice.sh <flags of launch.py>" >&2
+    exit 2
+fi
 command="cd ~/logo-jax && LOGO_JAX_STOPPED_STATUS=${LOGO_JAX_STOPPED_STATUS:-0} \
 .venv/bin/python launch.py"
 for argument in "$@"; do

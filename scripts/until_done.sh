@@ -8,7 +8,7 @@
 # which), so it is not tried again. Ctrl-C and SIGTERM here stop the command and the trying.
 set -uo pipefail
 usage="scripts/until_done.sh <tries> <command>"
-tries=${1:?"how often at most? $usage"}
+tries=${1:-}
 if ! [[ $tries =~ ^[1-9][0-9]*$ ]] || (($# < 2)); then
     echo "usage: $usage" >&2
     exit 2
@@ -41,6 +41,10 @@ for ((try = 1; try <= tries; try++)); do
         wait "$pid" || status=$?
     done
     if [[ $stopped = yes ]] || ((status == 0 || status == 2)); then
+        break
+    fi
+    if ((status == 126 || status == 127)); then
+        echo "$1 cannot be run (status $status): give a command that can." >&2
         break
     fi
 done

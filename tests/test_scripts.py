@@ -57,6 +57,21 @@ def test_until_done_leaves_what_a_person_must_mend(tmp_path):
     assert len(counter.read_text().split()) == 1
 
 
+def test_until_done_does_not_try_what_is_no_command(tmp_path):
+    result = run("until_done.sh", 3, "nosuchcommand")
+    assert result.returncode == 127 and "starting again" not in result.stderr
+    assert "nosuchcommand cannot be run" in result.stderr
+
+
+def test_tpu_slice_without_flags_shows_the_usage():
+    for words, names in (
+        ([], {"TPU": "one", "ZONE": "z"}),
+        (["--config=x"], {"TPU": "", "ZONE": ""}),
+    ):
+        result = run("tpu_slice.sh", *words, **names)
+        assert result.returncode == 2 and result.stderr.startswith("usage: TPU=<name> ZONE=<zone>")
+
+
 def test_until_done_goes_on_after_a_preempted_run(tmp_path):
     """A run that a signal stopped ends with the status that the script asks for."""
     marker = tmp_path / "preempted"
@@ -84,6 +99,8 @@ def test_until_done_hands_a_stop_on_and_waits_for_the_command(tmp_path):
         ("until_done.sh", ["--help"]),
         ("until_done.sh", ["0", "true"]),
         ("until_done.sh", ["3"]),
+        ("until_done.sh", []),
+        ("local_processes.sh", []),
         ("local_processes.sh", ["--help"]),
         ("local_processes.sh", ["0", "--config=x"]),
         ("local_processes.sh", ["--config=x", "2"]),
@@ -138,7 +155,8 @@ def test_tpu_slice_hands_a_stop_on_and_waits(tmp_path):
     stub(tmp_path / "gcloud", hosts)
     path = f"{tmp_path}:{os.environ['PATH']}"
     process = subprocess.Popen(
-        [SCRIPTS / "tpu_slice.sh"], env=os.environ | {"PATH": path, "TPU": "one", "ZONE": "z"}
+        [SCRIPTS / "tpu_slice.sh", "--config=x"],
+        env=os.environ | {"PATH": path, "TPU": "one", "ZONE": "z"},
     )
     while not (tmp_path / "ready").exists():
         assert process.poll() is None
@@ -157,7 +175,6 @@ def test_tpu_slice_quotes_its_flags(tmp_path):
     assert "one" in words and "two" in words and "--worker=all" in words
     commands = [word for word in words if word.startswith("--command=")]
     assert len(commands) == 2 and r"--workdir=/a\ b/\$HOME" in commands[0]
-    assert "TPU" in run("tpu_slice.sh", PATH=path, TPU="", ZONE="").stderr
 
 
 def test_comparison_trains_every_variant_and_seed_from_its_own_start(tmp_path):

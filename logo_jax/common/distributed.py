@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import jax
+import numpy as np
 
 from logo_jax.common.errors import Interrupted, UserError
 
@@ -111,6 +112,21 @@ def wait_for_all() -> None:
     key = f"logo_jax {next(_meetings)}"
     for error in _in_thread(lambda: barrier(key=key, timeout_ms=1000 * LONGEST_WAIT), LONGEST_WAIT):
         raise error
+
+
+def gather_texts(text: str) -> list[str]:
+    """The texts of all processes of the job, in their order; every process calls this."""
+    if jax.process_count() == 1:
+        return [text]
+    from jax.experimental.multihost_utils import process_allgather
+
+    wait_for_all()  # what follows gives up after 30 seconds on CPU
+    content = np.frombuffer(text.encode(), np.uint8)
+    sizes = process_allgather(np.array([len(content)], np.int32)).ravel()
+    padded = np.zeros(max(sizes), np.uint8)  # all processes must give as many bytes
+    padded[: len(content)] = content
+    rows = process_allgather(padded)
+    return [bytes(row[:size]).decode() for row, size in zip(rows, sizes, strict=True)]
 
 
 def _in_thread(wait: Callable[[], None], seconds: int) -> list[Exception]:

@@ -57,8 +57,12 @@ class AugmentConfig:
             )
         if not 0 <= self.flip <= 1:
             raise UserError(f"The flip probability must lie between 0 and 1, not {self.flip}.")
-        if min(self.brightness, self.contrast) < 0:
-            raise UserError("brightness and contrast jitter must not be negative.")
+        for name in ("brightness", "contrast"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(
+                    f"config.augment.{name}={getattr(self, name)}: the jitter must be finite and "
+                    "not negative."
+                )
 
 
 def draw(rng: np.random.Generator, config: AugmentConfig) -> dict[str, np.ndarray]:

@@ -145,11 +145,14 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
 
 
 def refuse_address(flag: str, value: str | None) -> None:
-    """Refuse the address of an object store, which `Path` would take for a local folder `gs:`.
+    """Refuse what is no path: a NUL byte in it, or the address of an object store, which `Path`
+    would take for a local folder `gs:`.
 
     Raises:
         UserError: `value` is one.
     """
+    if value and "\0" in value:
+        raise UserError(f"--{flag}={value!r} has a NUL byte, which no path may: leave it out.")
     if value and "://" in value:
         raise UserError(
             f"--{flag}={value}: logs, checkpoints and results are local files; mount the object "

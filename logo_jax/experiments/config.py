@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,22 @@ FREE_FIELDS = (
     "data.cache_dir",
     "evaluation.",  # the selection of checkpoints sees one view, whatever stands there
 )
+# What they may be in a config.json that was edited by hand.
+FREE_TYPES: dict[str, tuple[type, ...]] = {
+    "log_every": (int,),
+    "checkpoint_every": (int,),
+    "skip_nonfinite": (bool,),
+    "scheme_file": (str,),
+    "data.data_dir": (str,),
+    "data.source": (str,),
+    "data.num_workers": (int,),
+    "data.cache_gib": (float, int),
+    "data.cache_dir": (str,),
+    "evaluation.batch_size": (int,),
+    "evaluation.temporal_views": (int,),
+    "evaluation.spatial_views": (int,),
+    "evaluation.controls": (str,),
+}
 
 
 def quiet_libraries() -> None:
@@ -129,7 +146,16 @@ def check(config: ConfigDict) -> None:
             f"config.data.class_balanced={config.data.class_balanced}: it is a share of the draws, "
             "from 0 to 1."
         )
+    for field in ("optimizer.warmup_epochs", "optimizer.decay_every_epochs"):
+        if not 0 <= _field(config, field) < math.inf:
+            raise UserError(
+                f"config.{field}={_field(config, field)}: it is a number of epochs, at least 0."
+            )
     for field in ("input.mean", "input.std"):
+        if not all(isinstance(x, int | float) and math.isfinite(x) for x in _field(config, field)):
+            raise UserError(
+                f"config.{field}={tuple(_field(config, field))}: all of it must be finite numbers."
+            )
         if len(_field(config, field)) != 3:
             raise UserError(
                 f"config.{field}={tuple(_field(config, field))}: give three numbers, of red, green "
@@ -144,6 +170,7 @@ def check(config: ConfigDict) -> None:
     # What follows checks its fields when it is made; the numbers of classes and clips are not
     # known yet.
     AugmentConfig(**config.augment.to_dict())
+    parts.count_steps(config, num_clips=1)
     objective = parts.make_objective(config, np.ones(2, np.int64))
     tx, rate = parts.optimizer_of(config, num_clips=10**6)
     model = parts.build_model(config, num_classes=2)
@@ -230,16 +257,40 @@ def read(workdir: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise UserError(f"{path} is no config ({error}): restore it or delete the run.") from error
+    names = dict(leaves(found))
     checkpoint = newest(workdir)
     if checkpoint is not None:
-        names = dict(leaves(found))
-        lost = [name for name, _ in leaves(read_meta(checkpoint)["config"]) if name not in names]
+        trained = read_meta(checkpoint)["config"]
+        lost = [name for name, _ in leaves(trained) if name not in names]
         if lost:
             raise UserError(
                 f"{path} lacks the fields {', '.join(lost)}: restore it (a copy lies in "
                 f"{checkpoint / 'meta'}) or delete the run."
             )
+        refuse_other_checkpoint(checkpoint, trained, found)
+    for name, kinds in FREE_TYPES.items():
+        value = names.get(name, kinds[0]())
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise UserError(
+                f"{path}: the field {name} is {value!r} and must be of the type "
+                f"{kinds[0].__name__}: mend it there."
+            )
     return found
+
+
+def refuse_other_checkpoint(checkpoint: Path, trained: dict[str, Any], own: dict[str, Any]) -> None:
+    """Refuse a checkpoint that was trained with another config than that of its workdir, `own`.
+
+    Raises:
+        UserError: names the fields, free ones excepted.
+    """
+    changed = [text for field, text in differences(trained, own) if not is_free(field)]
+    if changed:
+        raise UserError(
+            f"The checkpoint {checkpoint} was trained with another config than {RECORD} of its "
+            f"workdir says: {'; '.join(changed)}. If it is that of another run, move it away; else "
+            f"restore {RECORD} (a copy lies in {checkpoint / 'meta'})."
+        )
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,6 +16,7 @@ from logo_jax.evaluation.calibration import calibrate
 from logo_jax.evaluation.predictions import Predictions
 from logo_jax.evaluation.reliability_plot import reliability_png
 from logo_jax.evaluation.scenes import by_scene, scene_numbers, scene_rows
+from logo_jax.experiments import agreement
 from logo_jax.experiments import config as configs
 from logo_jax.experiments.judge import Judge
 from logo_jax.experiments.parts import Splits, open_splits
@@ -62,12 +63,15 @@ def evaluate(
         UserError: no such checkpoint, one of another model, input, data or classes, or one that
             was trained on what it would be judged on; or a part without clips.
     """
+    agreement.check_config(config, workdir)
     path = resolve(config, workdir, checkpoint)
     meta = read_meta(path)
-    check_trained_alike(config, meta, path)
+    own = path.is_relative_to(workdir.absolute())
+    check_trained_alike(config, meta, path, own)
     make_folder(output)
     splits = open_splits(config)
-    check_data(config, splits, meta, path, own=path.is_relative_to(workdir.absolute()))
+    agreement.check_data(splits.prepared.fingerprint)
+    check_data(config, splits, meta, path, own)
     judge = Judge(config, splits.prepared.classes)
     variables = load_variables(path, like=judge.abstract_variables())
     return write_results(config, judge, variables, splits, part, path, output)
@@ -81,14 +85,19 @@ def resolve(config: ConfigDict, workdir: Path, checkpoint: str) -> Path:
     return find_checkpoint(checkpoint or workdir, selected)
 
 
-def check_trained_alike(config: ConfigDict, meta: dict[str, Any], checkpoint: Path) -> None:
-    """Refuse a checkpoint that was trained with another model, input or sampling than `config`."""
-    ignored = "model.pretrained"  # where it started from
-    changed = [
-        text
-        for field, text in configs.differences(meta["config"], configs.plain(config))
-        if field.startswith(AS_TRAINED) and field != ignored
-    ]
+def check_trained_alike(
+    config: ConfigDict, meta: dict[str, Any], checkpoint: Path, own: bool = False
+) -> None:
+    """Refuse a checkpoint that was trained with another model, input or sampling than `config`.
+
+    One of the run's own must have all fields of `config` but the free ones.
+    """
+    changed = []
+    for field, text in configs.differences(meta["config"], configs.plain(config)):
+        # Where another run started from does not matter.
+        bound = field.startswith(AS_TRAINED) and field != "model.pretrained"
+        if bound or (own and not configs.is_free(field)):
+            changed.append(text)
     if changed:
         raise UserError(
             f"{checkpoint} was trained with another config: {'; '.join(changed)}. Judge it with "
@@ -223,6 +232,13 @@ def judge_part(
     """What the model says of the clips of a part."""
     prepared, rows = splits.prepared, splits.rows(part)
     probabilities = judge.probabilities(variables, prepared, rows)
+    bad = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+    if len(bad):
+        raise UserError(
+            f"The model gives {len(bad):,} of {len(rows):,} clips probabilities that are not "
+            f'finite, "{prepared.clip_ids[rows[bad[0]]]}" first: its parameters overflow; judge '
+            "another checkpoint, or train with a lower config.optimizer.learning_rate."
+        )
     return Predictions(
         prepared.classes,
         (str(config.data.fold or ""),),

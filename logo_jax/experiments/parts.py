@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import math
 from collections.abc import Generator
 from typing import Any
 
@@ -31,6 +30,7 @@ from logo_jax.training.step import Prepare, make_train_step
 
 # More do not help: the training process has to take what they make.
 MOST_WORKERS = 8
+MOST_STEPS = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,7 +230,12 @@ def init_loss_state(
 
 def count_steps(config: ConfigDict, num_clips: int) -> int:
     """Steps of the whole training: batches run across the ends of epochs, none is cut short."""
-    steps = math.ceil(config.num_epochs * num_clips / config.batch_size)
+    steps = int(-(-config.num_epochs * num_clips // config.batch_size))  # rounded up, of any size
+    if steps > MOST_STEPS:
+        raise UserError(
+            f"config.num_epochs={config.num_epochs} makes {steps:,} steps, but they are counted in "
+            f"32 bits, up to {MOST_STEPS:,}: choose fewer epochs."
+        )
     return min(steps, config.max_steps) if config.max_steps else steps
 
 
@@ -300,7 +305,7 @@ def optimizer_of(config: ConfigDict, num_clips: int) -> tuple[Any, Any]:
         decay_every_steps=epochs_to_steps(config, fields.decay_every_epochs, num_clips),
         decay_factor=fields.decay_factor,
         # The schedule of a trial that max_steps cuts short is that of the whole training.
-        total_steps=math.ceil(config.num_epochs * num_clips / config.batch_size),
+        total_steps=int(-(-config.num_epochs * num_clips // config.batch_size)),
         clip_norm=fields.clip_norm,
         backbone_lr_scale=fields.backbone_lr_scale,
     )

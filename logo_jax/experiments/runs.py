@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from logo_jax.common.errors import UserError
@@ -22,6 +23,38 @@ SEED_AT_END = re.compile(r"[-_/]?seed[=_-]?\d+$")
 JUDGEMENT = ("evaluation.temporal_views", "evaluation.spatial_views")
 # Files whose path belongs to the machine: only their name is compared.
 PATHS = ("model.pretrained", "init_from")
+NUMBER = (int, float)
+# The fields of results.json that are handed on, and what they hold; below a part, those of `PART`.
+FIELDS: dict[str, tuple[type, ...]] = {
+    "classes": (list,),
+    "selection": (str,),
+    "selection_metric": (str, NoneType),
+    "train_clips": (int,),
+    "dropped_clips": (dict,),
+    "seed": (int,),
+    "step": (int,),
+    "versions": (dict,),
+    "device": (str,),
+    "config": (dict,),
+    "config.data": (dict,),
+    "config.evaluation": (dict,),
+    "config.model": (dict,),
+    "config.model.pretrained": (str,),
+    "config.init_from": (str,),
+    "config_hash": (str,),
+    "data": (dict,),
+    "data.name": (str,),
+    "data.config": (str,),
+    "data.fold": (int, NoneType),
+    "data.folds": (list,),
+    "data.fingerprint": (str,),
+}
+PART: dict[str, tuple[type, ...]] = {
+    "war": NUMBER,
+    "uar": NUMBER,
+    "confusion": (list,),
+    "calibration": (dict,),
+}
 OF_ONE_METHOD = ("seed", "data.fold")
 
 
@@ -59,14 +92,14 @@ def read_run(folder: Path) -> Run:
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
         (part,) = results.keys() & {"test", "val", "train"}
+        _check_fields(results, part)
         confusion = results[part]["confusion"]
-        results["data"]["folds"], results["config_hash"]  # of this version
     except OSError as error:
         raise UserError(
             f"{folder} has no results: {path} cannot be read ({error.strerror}); train the run to "
             "its end."
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path} is damaged, or of an earlier version ({error!r}): judge the run again with "
             f"--mode=evaluate --workdir={folder} --output={folder}."
@@ -78,6 +111,23 @@ def read_run(folder: Path) -> Run:
             f"again with --mode=evaluate --workdir={folder} --output={folder}."
         )
     return Run(folder, results, part, predictions)
+
+
+def _check_fields(results: dict[str, Any], part: str) -> None:
+    """Raise KeyError or TypeError, which name the field, where `FIELDS` is not kept."""
+    for name, kinds in {
+        **FIELDS,
+        **{f"{part}.{name}": kind for name, kind in PART.items()},
+    }.items():
+        value: Any = results
+        for word in name.split("."):
+            if word not in value:
+                raise KeyError(name)
+            value = value[word]
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise TypeError(f"{name} is {value!r} and must be of the type {kinds[0].__name__}")
+    if not all(isinstance(name, str) for name in results["classes"]):
+        raise TypeError("classes must be a list of names")
 
 
 def find_models(folder: Path) -> list[list[Run]]:

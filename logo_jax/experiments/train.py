@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from logo_jax.common.errors import UserError
 from logo_jax.common.files import make_folder
 from logo_jax.common.mesh import check_batch_size, on_all_devices
 from logo_jax.evaluation import metrics
+from logo_jax.experiments import agreement, parts
 from logo_jax.experiments import config as configs
-from logo_jax.experiments import parts
 from logo_jax.experiments.evaluate import selection_sentence, write_results
 from logo_jax.experiments.judge import Judge
 from logo_jax.experiments.transfer import start_from
@@ -49,6 +50,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
 
 def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    agreement.check_config(config, workdir)
     set_aside_damaged(workdir)
     configs.compare(config, workdir)
     checkpoints = Checkpoints(workdir)
@@ -58,6 +60,7 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
     splits = parts.open_splits(config)
     prepared, train_rows = splits.prepared, splits.rows("train")
+    agreement.check_data(prepared.fingerprint)
     splits.rows("test")  # judged at the end: an empty part is an error now, not then
     print(f"{splits}; {len(prepared.classes)} classes: {', '.join(prepared.classes)}")
     if splits.dropped_sentence():
@@ -87,6 +90,10 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         "parameters": judged_parameters,
     }
     if resuming:
+        if best := checkpoints.best_meta():
+            folder = newest(workdir, "best")
+            assert folder is not None
+            configs.refuse_other_checkpoint(folder, best["config"], configs.plain(config))
         state, saved = checkpoints.restore(state)
         if saved["fingerprint"] != prepared.fingerprint:
             raise UserError(
@@ -170,7 +177,16 @@ def _alone(workdir: Path) -> Iterator[None]:
     if jax.process_index() != 0:  # the hosts of one run share its workdir
         yield
         return
-    with (workdir / ".lock").open("w") as file:
+    path = workdir / ".lock"
+    try:
+        # Neither emptied nor looked for elsewhere, should it be a link.
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be opened ({error.strerror}): it must be a file of its own; delete it, "
+            "or choose another --workdir."
+        ) from error
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -184,6 +200,8 @@ def _alone(workdir: Path) -> Iterator[None]:
                 "system with locks."
             ) from error
         yield
+    finally:
+        os.close(file)
 
 
 def _check_weights(config: ConfigDict) -> None:

@@ -83,8 +83,15 @@ def _verify(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
         differences.append(
             f"the results are of step {run.results['step']}, the checkpoint of {meta['step']}"
         )
+    judged = run.results["config"]["data"]
+    for name, value in (("name", judged["name"]), ("fold", judged["fold"] or None)):
+        if run.results["data"][name] != value:
+            differences.append(
+                f"data.{name} is {run.results['data'][name]} in results.json and {value} in its "
+                "config"
+            )
     differences += _record_differences(run, meta)
-    check_trained_alike(config, meta, path)
+    check_trained_alike(config, meta, path, own=path.is_relative_to(run.folder.absolute()))
     splits = open_splits(config)
     check_data(config, splits, meta, path, own=True)
     if splits.prepared.fingerprint != run.results["data"]["fingerprint"]:
@@ -101,7 +108,7 @@ def _verify(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
         )
     confusion = found.confusions().sum(axis=0)
     for name, number in (("war", metrics.war(confusion)), ("uar", metrics.uar(confusion))):
-        if abs(run.numbers[name] - number) > 1e-12:
+        if not abs(run.numbers[name] - number) <= 1e-12:  # so that NaN differs, too
             differences.append(f"{name.upper()} was {run.numbers[name]:.6f} and is {number:.6f}")
     other = int((found.predicted != old.predicted).sum())
     if other:
@@ -109,7 +116,7 @@ def _verify(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     # float32 is what they were written from.
     gaps = np.abs(found.probabilities - old.probabilities.astype(np.float32))
     largest = float(gaps.max())
-    if largest > TOLERANCE:
+    if not largest <= TOLERANCE:
         differences.append(f"probabilities differ by up to {largest:.2g}")
     return {
         "folder": str(run.folder),
@@ -137,7 +144,7 @@ def _record_differences(run: Run, meta: dict[str, Any]) -> list[str]:
         if results[name] != value:
             wrong.append(f"{name} is {results[name]} in results.json and should be {value}")
     validation = None
-    if run.numbers["calibration"]["validation_clips"]:
+    if run.numbers["calibration"].get("validation_clips"):
         found = read_predictions([run.folder / "val_predictions.csv"], run.predictions.class_names)
         validation = _float32(found), found.labels
     numbers = numbers_of(run.predictions)

@@ -24,10 +24,12 @@ from orbax.checkpoint import checkpoint_managers
 
 from logo_jax.common.distributed import is_loss
 from logo_jax.common.errors import UserError
-from logo_jax.training.damage import damage, read_arrays, write_checksums
+from logo_jax.training.damage import WithChecksums, damage, mend, read_arrays, step_folders
 from logo_jax.training.state import TrainState
 
 METADATA_BYTES = 2**20  # what a checkpoint takes beside its arrays, generously
+# What every meta holds.
+META = {"step": int, "config": dict, "classes": list, "fingerprint": str, "train_clips": int}
 NEWEST_KEPT = 2  # a checkpoint that a crash of the machine has damaged still has a predecessor
 
 
@@ -54,8 +56,11 @@ class Checkpoints:
         return self._last.latest_step()
 
     def save(self, state: TrainState, meta: dict) -> None:
-        """Save `state` as the newest checkpoint, unless its step is saved already."""
-        _save(self._last, state, meta)
+        """Save `state` as the newest checkpoint, unless its step is saved already.
+
+        Its meta says of which step the best checkpoint is, so that a loss of that is noticed.
+        """
+        _save(self._last, state, {**meta, "best_step": self._best.latest_step()})
 
     def save_best(self, state: TrainState, meta: dict) -> None:
         """Save `state` as the best checkpoint so far; `meta["score"]` says how good it is."""
@@ -65,6 +70,19 @@ class Checkpoints:
         """`meta` of the best checkpoint, None where there is none."""
         step = self._best.latest_step()
         return None if step is None else read_meta(Path(self._best.directory) / str(step))
+
+    def last_meta(self) -> dict:
+        """`meta` of the newest checkpoint, {} where there is none."""
+        step = self._last.latest_step()
+        return {} if step is None else read_meta(Path(self._last.directory) / str(step))
+
+    def lost_best(self) -> Path | None:
+        """Folder of the best checkpoint that the newest one knows of and that is not there."""
+        known = self.last_meta().get("best_step")
+        found = self._best.latest_step()
+        if known is None or (found is not None and found >= known):
+            return None
+        return Path(self._best.directory) / str(known)
 
     def restore(self, state: TrainState) -> tuple[TrainState, dict]:
         """Return the newest checkpoint in the form (shapes, types, sharding) of `state`.
@@ -93,9 +111,15 @@ def find_checkpoint(path: str | os.PathLike, which: str = "last") -> Path:
         UserError: no checkpoint there.
     """
     path = Path(path).expanduser().absolute()
-    if (path / "variables").is_dir() and path.name.isdigit():
+    if (path / "variables").is_dir() and path.name.isascii() and path.name.isdecimal():
         return path
     found = newest(path, which)
+    if found is None and which == "best" and newest(path) is not None:
+        raise UserError(
+            f"The run in {path} has lost its best checkpoint, {path}/checkpoints/best/<step>, or "
+            "has made none yet: put the folder back from a copy, train the run to its end, or "
+            "judge the last step with --mode=evaluate --checkpoint=last."
+        )
     if found is None:
         raise UserError(
             f"No {which} checkpoint in {path}: give the workdir of a run (it has the folder "
@@ -105,9 +129,13 @@ def find_checkpoint(path: str | os.PathLike, which: str = "last") -> Path:
 
 
 def newest(workdir: Path, which: str = "last") -> Path | None:
-    """Return the folder of the newest "last" or "best" checkpoint, None where there is none."""
+    """Return the folder of the newest "last" or "best" checkpoint, None where there is none.
+
+    Raises:
+        UserError: no folder can be there, or one has not the name of a step.
+    """
     folder = workdir.absolute() / "checkpoints" / which
-    steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+    steps = step_folders(folder)
     return folder / str(max(steps)) if steps else None
 
 
@@ -119,9 +147,12 @@ def read_meta(checkpoint: Path) -> dict:
     """
     with _readable(checkpoint, "meta"), _json_reader() as checkpointer:
         meta = checkpointer.restore(checkpoint / "meta")
-        lost = {"step", "config", "classes", "fingerprint", "train_clips"} - set(meta)
+        lost = [name for name in META if name not in meta]
         if lost:
-            raise ValueError(f"its meta lacks {', '.join(sorted(lost))}")
+            raise ValueError(f"its meta lacks {', '.join(lost)}")
+        wrong = [name for name, kind in META.items() if not isinstance(meta[name], kind)]
+        if wrong:
+            raise ValueError(f"its meta has no {META[wrong[0]].__name__} for {wrong[0]}")
         return meta
 
 
@@ -153,6 +184,7 @@ def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
         options=ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.LatestN(keep),
             enable_async_checkpointing=False,
+            temporary_path_class=WithChecksums,
         ),
     )
 
@@ -179,7 +211,6 @@ def _save(manager: ocp.CheckpointManager, state: TrainState, meta: dict) -> None
     try:
         manager.save(step, args=ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta)))
         manager.wait_until_finished()
-        write_checksums(Path(manager.directory) / str(step))
     except (OSError, ValueError) as error:
         # Tensorstore reports a full disk as ValueError.
         reason = str(error).rsplit(": ", 1)[-1]  # its first words name each file on the way
@@ -251,6 +282,7 @@ def _json_reader() -> ocp.Checkpointer:
 @contextmanager
 def _readable(checkpoint: Any, item: str) -> Iterator[None]:
     """Say in one sentence that an item of what was saved cannot be read, or is not what it was."""
+    problem = ""
     try:
         problem = damage(Path(checkpoint), item)
         if problem:
@@ -263,8 +295,7 @@ def _readable(checkpoint: Any, item: str) -> Iterator[None]:
             raise
         reason = (str(error) or type(error).__name__).split(" [", 1)[0].splitlines()[0]
         raise UserError(
-            f"The checkpoint {checkpoint} is damaged ({reason}): delete this folder, and the run "
-            "goes on from the checkpoint before it, if there is one."
+            f"The checkpoint {checkpoint} is damaged ({reason}): {mend(problem)}."
         ) from error
 
 

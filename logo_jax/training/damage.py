@@ -1,8 +1,8 @@
 """Checkpoints whose files are not what was written: found by checksums, and set aside.
 
 Orbax notices a missing or a cut file, by errors of many kinds, but not a changed byte of an array.
-So every file of a finished checkpoint stands with its size and CRC-32 in `<step>/checksums.json`.
-A checkpoint without that file (the process was killed before it was there) is read to see.
+So every file of a checkpoint's items stands with its size and CRC-32 in `<step>/checksums.json`.
+That is written before the folder gets its name, so a step without it has lost it.
 """
 
 import json
@@ -21,20 +21,53 @@ from logo_jax.common.files import write_json
 
 CHECKSUMS = "checksums.json"
 ITEMS = ("variables", "progress", "meta")  # every checkpoint has these folders
+OTHER_STEP = "it is that of step"
 
 
 def write_checksums(checkpoint: Path) -> None:
-    """Record the files of the checkpoint step in the folder `checkpoint`, on the first host."""
-    if jax.process_index() == 0:
-        files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file()]
-        sums = {str(path.relative_to(checkpoint)): _checksum(path) for path in files}
-        write_json(checkpoint / CHECKSUMS, sums)
+    """Record the files of all items of the checkpoint step in the folder `checkpoint`."""
+    sums = {name: _checksum(path) for name, path in _files(checkpoint).items() if "/" in name}
+    write_json(checkpoint / CHECKSUMS, sums)
+
+
+class WithChecksums(ocp.path.atomicity.AtomicRenameTemporaryPath):
+    """A folder of Orbax that is renamed when it is whole, which includes its checksums."""
+
+    async def finalize(self) -> None:
+        """Orbax calls this on the first host, once all hosts have written their files."""
+        if self.get_final().name.isdecimal():  # of a step; its items are folders like it
+            write_checksums(Path(self.get()))
+        await super().finalize()
+
+
+def step_folders(folder: Path) -> list[int]:
+    """The steps whose checkpoints lie in `folder`, checkpoints/last or best; [] without a folder.
+
+    Raises:
+        UserError: a file stands where a folder must be, or a step has zeros before its number,
+            by which Orbax would find it under a name that is not there.
+    """
+    for place in (folder.parent, folder):
+        if (place.exists() or place.is_symlink()) and not place.is_dir():
+            raise UserError(f"{place} is a file, and must be a folder: move it away.")
+    steps = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name.isascii() and path.name.isdecimal():
+            steps.append(int(path.name))
+            if path.name != str(steps[-1]):
+                raise UserError(f"{path} is not the name of a step: rename it to {steps[-1]}.")
+    return steps
+
+
+def mend(problem: str) -> str:
+    """What to do about a checkpoint of which `damage` says `problem`."""
+    if problem.startswith(OTHER_STEP):
+        return "rename this folder to that step, and what has its name to the step it is of"
+    return "delete this folder, and the run goes on from the checkpoint before it, if there is one"
 
 
 def damage(checkpoint: Path, item: str = "") -> str:
     """Say what is wrong with the files of a checkpoint step, or of one item of it; "" if nothing.
-
-    Without checksums, only what is missing is seen.
 
     Raises:
         UserError: a file cannot be read for another reason than that it is not there.
@@ -50,22 +83,35 @@ def damage(checkpoint: Path, item: str = "") -> str:
 
 def _changed(checkpoint: Path, item: str) -> str:
     path = checkpoint / CHECKSUMS
-    if not path.exists():
-        return ""
     try:
         sums = json.loads(path.read_text(encoding="utf-8"))
         wanted = {name: list(map(int, numbers)) for name, numbers in sums.items()}
-    except (ValueError, TypeError, AttributeError):
+    except FileNotFoundError:
+        return f"{CHECKSUMS} is missing"
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return f"{CHECKSUMS} cannot be read"
+    except OSError as error:
+        if path.is_dir():
+            return f"{CHECKSUMS} cannot be read"
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    found = _files(checkpoint)
     for name, numbers in wanted.items():
         if not name.startswith(item):
             continue
-        file = checkpoint / name
-        if not file.is_file():
+        if name not in found:  # so a name that leads elsewhere is never opened
             return f"{name} is missing"
-        if _checksum(file) != numbers:
+        if _checksum(found[name]) != numbers:
             return f"{name} is not what was written"
+    for name in found:
+        if "/" in name and name.startswith(item) and name not in wanted:
+            return f"{CHECKSUMS} does not list {name}"
     return ""
+
+
+def _files(checkpoint: Path) -> dict[str, Path]:
+    """The files of a checkpoint by their names there, hidden ones left out."""
+    found = {path.relative_to(checkpoint).as_posix(): path for path in checkpoint.rglob("[!.]*")}
+    return {name: found[name] for name in sorted(found) if found[name].is_file()}
 
 
 def _misnamed(checkpoint: Path) -> str:
@@ -74,7 +120,7 @@ def _misnamed(checkpoint: Path) -> str:
         step = json.loads((checkpoint / "meta" / "metadata").read_text(encoding="utf-8"))["step"]
     except (OSError, ValueError, KeyError, TypeError):
         return "meta cannot be read"
-    return "" if str(step) == checkpoint.name else f"it is that of step {step}"
+    return "" if str(step) == checkpoint.name else f"{OTHER_STEP} {step}"
 
 
 def set_aside_damaged(workdir: Path) -> None:
@@ -84,14 +130,12 @@ def set_aside_damaged(workdir: Path) -> None:
     that has no whole one before it stays, and whoever reads it says what is wrong.
     """
     folder = workdir.absolute() / "checkpoints" / "last"
-    if jax.process_index() == 0 and folder.is_dir():
-        steps = sorted((int(p.name) for p in folder.iterdir() if p.name.isdigit()), reverse=True)
+    if jax.process_index() == 0:
+        step_folders(folder.with_name("best"))  # refused here, before anything is trained
+        steps = sorted(step_folders(folder), reverse=True)
         problems: dict[int, str] = {}
         for step in steps:
-            checkpoint = folder / str(step)
-            problem = damage(checkpoint)
-            if not problem and not (checkpoint / CHECKSUMS).exists():
-                problem = _unreadable(checkpoint)
+            problem = damage(folder / str(step))
             if not problem:
                 break
             problems[step] = problem
@@ -145,21 +189,6 @@ def _alone(handler: Any) -> ocp.Checkpointer:
     return ocp.Checkpointer(
         handler(multiprocessing_options=options), multiprocessing_options=options
     )
-
-
-def _unreadable(checkpoint: Path) -> str:
-    """Say which item cannot be read; "" where all can."""
-    name = ""
-    try:
-        for name in ("variables", "ema", "progress"):
-            if (checkpoint / name).is_dir():
-                read_arrays(checkpoint / name)
-        name = "meta"
-        with _alone(ocp.JsonCheckpointHandler) as checkpointer:
-            checkpointer.restore(checkpoint / name)
-    except Exception:  # whatever it is, the answer is the same
-        return f"{name} cannot be read"
-    return ""
 
 
 def _checksum(path: Path) -> list[int]:

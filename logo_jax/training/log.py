@@ -49,6 +49,10 @@ class TrainingLog:
         """Whether an earlier start of the run has recorded `name` at `step`."""
         return any(line["step"] == step and name in line for line in self._kept)
 
+    def has(self, name: str) -> bool:
+        """Whether an earlier start of the run has recorded `name` at any step."""
+        return any(name in line for line in self._kept)
+
     def write(self, step: int, values: dict[str, float]) -> None:
         """Record `values` under `step`, the number of steps done.
 
@@ -73,7 +77,13 @@ class TrainingLog:
 
     def _lines(self) -> list[dict]:
         """The whole lines; a crash may have cut the last one short."""
-        content = self.path.read_bytes()
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"The training log {self.path} cannot be read ({error.strerror}): it must be a "
+                "file; move what lies there away."
+            ) from error
         lines = []
         for number, text in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
             try:

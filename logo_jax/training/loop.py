@@ -72,6 +72,8 @@ def fit(
             written.
     """
     first_step = int(state.step)
+    if evaluate:
+        _refuse_lost_best(checkpoints, log, selection_metric)
     select_now = evaluate and _due(first_step, schedule.evaluate_every, schedule.total_steps)
     if select_now and not log.holds(first_step, f"selection_{selection_metric}"):
         # The run was stopped between the checkpoint of this step and the end of its evaluation.
@@ -79,11 +81,13 @@ def fit(
         _keep_best(state, first_step, evaluate, selection_metric, checkpoints, log, meta)
     progress = Progress(schedule.total_steps, "training", "steps", done=first_step)
     averages = _Averages()
+    meta = {**meta, "skipped": checkpoints.last_meta().get("skipped", 0)}  # of all starts
     running: _Work | None = None
     note = ""
 
     def finish(work: _Work) -> None:
         values = _finite(work, checkpoints, clip_ids, skip_nonfinite, progress)
+        meta["skipped"] += values is None
         averages.add(values, work.clips)
 
     try:
@@ -138,7 +142,21 @@ def fit(
     finally:
         progress.close()
         batches.close()
+    _tell_skipped(meta["skipped"], schedule.total_steps)
     return state
+
+
+def _tell_skipped(skipped: int, steps: int) -> None:
+    """Say at the end how many steps were skipped; a run without any other is not judged."""
+    if not skipped:
+        return
+    if skipped == steps:
+        raise UserError(
+            f"All {steps} steps were skipped since none was finite, so the parameters are those of "
+            "the start and are not judged: lower config.optimizer.learning_rate or set "
+            "config.optimizer.clip_norm, and start in another --workdir."
+        )
+    print(f"{skipped} of the {steps} steps were skipped, since they were not finite.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,6 +258,19 @@ def _write(
         raise UserError(
             f"{error} Step {step} is saved, and the same command continues from there."
         ) from error
+
+
+def _refuse_lost_best(checkpoints: Checkpoints, log: TrainingLog, metric: str) -> None:
+    """Stop a run that would take a worse checkpoint for its best one, since that is gone."""
+    lost = checkpoints.lost_best()
+    if lost is None and checkpoints.best_meta() is None and log.has(f"selection_{metric}"):
+        lost = log.workdir / "checkpoints" / "best"  # told by the log of a step's evaluation
+    if lost is not None:
+        raise UserError(
+            f"The best checkpoint {lost} of the run is lost: put the folder back from a copy, or "
+            "train again in another --workdir. The last step can be judged with --mode=evaluate "
+            "--checkpoint=last."
+        )
 
 
 def _keep_best(

@@ -177,7 +177,7 @@ def test_no_augmentation_and_the_fallback():
         ({"min_area": 0.5, "max_area": 0.2}, "not 0.5 and 0.2"),
         ({"min_ratio": 2.0}, "min_ratio <= max_ratio"),
         ({"flip": 1.5}, "flip probability"),
-        ({"contrast": -0.1}, "must not be negative"),
+        ({"contrast": -0.1}, "not negative"),
     ],
 )
 def test_meaningless_settings_are_refused(options, message):

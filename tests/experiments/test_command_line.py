@@ -14,6 +14,7 @@ from logo_jax.experiments.command_line import (
     override,
     parse_flags,
     parse_folds,
+    refuse_address,
     run,
     separate,
 )
@@ -188,6 +189,8 @@ def test_a_workdir_without_a_record_is_refused(tmp_path):
 
 @pytest.mark.parametrize("flag", ["workdir", "output", "runs"])
 def test_an_address_of_an_object_store_is_refused(flag):
+    with pytest.raises(UserError, match=f"--{flag}=.* has a NUL byte"):
+        refuse_address(flag, "runs/\0")
     parse_flags(["launch.py", "--config", RECIPE, f"--{flag}=gs://bucket/run"])
     with pytest.raises(UserError, match=f"--{flag}=gs://bucket/run: .* mount the object store"):
         run(flags.FLAGS, [])

@@ -8,6 +8,7 @@ from logo_jax.common.errors import UserError
 from logo_jax.experiments.evaluate import evaluate
 from logo_jax.experiments.predict import predict
 from logo_jax.experiments.train import train
+from logo_jax.training.checkpoint import find_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,8 @@ def test_the_selection_is_that_of_the_judged_checkpoint(
     config, run, tmp_path, capsys, checkpoint, words, selection
 ):
     config.selection_metric = "war"  # what the config says of another run is not told
-    results = evaluate(config, run, checkpoint, "val", tmp_path)
+    checkpoint = str(find_checkpoint(run, "last") if checkpoint else run)
+    results = evaluate(config, tmp_path, checkpoint, "val", tmp_path)
     assert f"checkpoint: {words}" in capsys.readouterr().out
     assert results["selection"] == selection and results["train_clips"] == 15
     assert results["selection_metric"] == (None if selection == "last" else "uar")

@@ -132,6 +132,9 @@ def test_a_run_is_verified(run, workdir, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda r: r["test"].update(war=float("nan")), "WAR was nan and is"),
+        (lambda r: r["data"].update(name="dfew"), "data.name is dfew in results.json and frame"),
+        (lambda r: r["data"].update(fold=2), "data.fold is 2 in results.json and None in its"),
         (lambda r: r["test"].update(war=0.99), r"WAR was 0.990000 and is 0\.\d{6}"),
         (
             lambda r: r["config"].update(seed=7),
@@ -171,6 +174,26 @@ def test_a_record_that_was_changed_is_found_out(run, workdir, tmp_path, change, 
     (copy / "results.json").write_text(json.dumps(results))
     with pytest.raises(UserError, match=message):
         verify(copy, [])
+
+
+@pytest.mark.parametrize(("field", "value"), [("seed", 7), ("num_epochs", 3)])
+def test_a_config_that_was_changed_is_found_out(run, workdir, tmp_path, field, value):
+    copy = shutil.copytree(workdir, tmp_path / "copy")
+    record = json.loads((copy / "config.json").read_text()) | {field: value}
+    (copy / "config.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=f"another config than config.json .*: config.{field} was"):
+        verify(copy, [])
+
+
+def test_probabilities_that_are_not_finite_leave_the_files(run, workdir, tmp_path, monkeypatch):
+    config, _ = run
+    copy = shutil.copytree(workdir, tmp_path / "copy")
+    real = module.Judge.probabilities
+    monkeypatch.setattr(module.Judge, "probabilities", lambda *a, **k: np.nan * real(*a, **k))
+    with pytest.raises(UserError, match=r"gives 9 of 9 clips probabilities that are not finite"):
+        evaluate(config, copy, "", "test", copy)
+    for name in ("predictions.csv", "results.json"):
+        assert (copy / name).read_bytes() == (workdir / name).read_bytes()
 
 
 def test_the_summary_is_verified_with_its_folds_only(run, workdir, tmp_path):

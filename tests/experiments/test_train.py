@@ -19,6 +19,7 @@ from logo_jax.experiments import train as train_module
 from logo_jax.experiments.train import train
 from logo_jax.training import loop
 from logo_jax.training.checkpoint import find_checkpoint, load_variables
+from logo_jax.training.damage import write_checksums
 from logo_jax.training.signals import Stopped
 
 CLASSES = ["calm", "joy", "rage"]
@@ -190,9 +191,20 @@ def test_another_config_in_the_same_workdir_is_refused(config, finished):
 
 def test_a_checkpoint_of_another_model_is_refused(config, finished):
     config.model.dim = 32
-    (finished / "config.json").unlink()
     configs.write_json(finished / "config.json", configs.plain(config))  # edited by hand
-    with pytest.raises(UserError, match="is of another model: .* tensors differ, such as"):
+    message = r"last/4 was trained with another config than config.json .*: config.model.dim was 16"
+    with pytest.raises(UserError, match=message):
+        train(config, finished)
+
+
+def test_a_best_checkpoint_of_another_run_is_refused(config, finished):
+    last = finished / "checkpoints" / "last" / "4"
+    best = shutil.copytree(last, finished / "checkpoints" / "best" / "4")
+    meta = json.loads((best / "meta" / "metadata").read_text())
+    meta["config"]["seed"] = 7
+    (best / "meta" / "metadata").write_text(json.dumps(meta))
+    write_checksums(best)
+    with pytest.raises(UserError, match=r"best/4 was trained with another .*: config.seed was 7"):
         train(config, finished)
 
 
@@ -288,6 +300,16 @@ def test_frozen_statistics_and_backbone_stay(config, tmp_path):
         ("loss.regularizer_form", "printed", 'form of the compact regularizer "printed"'),
         ("optimizer.base", "adm", 'Unknown optimizer "adm"'),
         ("optimizer.warmup_epochs", 5.0, "warmup_steps"),
+        (
+            "optimizer.warmup_epochs",
+            float("nan"),
+            "config.optimizer.warmup_epochs=nan: it is a num",
+        ),
+        ("optimizer.decay_every_epochs", float("inf"), "config.optimizer.decay_every_epochs=inf"),
+        ("input.mean", ("a", "b", "c"), "config.input.mean=.* must be finite numbers"),
+        ("input.std", (1.0, float("inf"), 1.0), "config.input.std=.* must be finite numbers"),
+        ("augment.brightness", float("nan"), "config.augment.brightness=nan: the jitter must be"),
+        ("num_epochs", 10**30, "config.num_epochs=10+ makes .* steps, but they are counted in 32"),
         ("model.pool", "mean", 'Unknown pool "mean"'),
         ("model.window", (3, 2, 2), "window 3 x 2 x 2 does not divide"),
         ("init_class_map", "a=b", "give config.init_from as well"),

@@ -1,6 +1,7 @@
 """Checkpoints that cannot be read, or would not be."""
 
 import contextlib
+import json
 import resource
 import shutil
 
@@ -19,7 +20,7 @@ from logo_jax.training.checkpoint import (
     read_meta,
 )
 from logo_jax.training.damage import damage as damage_of
-from logo_jax.training.damage import set_aside_damaged
+from logo_jax.training.damage import set_aside_damaged, write_checksums
 from tests.training.small_run import META, fit, state_of_step_0
 
 
@@ -34,6 +35,12 @@ def empty(folder):
     for path in folder.rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
+
+
+def rewrite_meta(workdir, meta):
+    """Let the newest checkpoint have this meta, as if it had been saved with it."""
+    (newest(workdir) / "meta" / "metadata").write_text(json.dumps(meta))
+    write_checksums(newest(workdir))
 
 
 @pytest.mark.parametrize("damage", [shutil.rmtree, empty])
@@ -70,9 +77,16 @@ def test_meta_of_another_version_is_refused(tmp_path):
     checkpoints.save(state_of_step_0(), {"step": 0, **META} | {"classes": []})
     assert read_meta(newest(tmp_path))["classes"] == []
     checkpoints.close()
-    (newest(tmp_path) / "meta" / "metadata").write_text('{"step": 0}')
-    (newest(tmp_path) / "checksums.json").unlink()
-    with pytest.raises(UserError, match="its meta lacks classes, config, fingerprint, train_clips"):
+    rewrite_meta(tmp_path, {"step": 0})
+    with pytest.raises(UserError, match="its meta lacks config, classes, fingerprint, train_clips"):
+        read_meta(newest(tmp_path))
+
+
+@pytest.mark.parametrize(("field", "value"), [("config", [1]), ("classes", 5), ("step", "1")])
+def test_meta_of_wrong_types_is_refused(trained, tmp_path, field, value):
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    rewrite_meta(tmp_path, {"step": 1, **META, field: value})
+    with pytest.raises(UserError, match=f"its meta has no .* for {field}|step"):
         read_meta(newest(tmp_path))
 
 

@@ -5,12 +5,14 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from logo_jax.common.errors import UserError
+from logo_jax.training import damage as module
 from logo_jax.training.checkpoint import Checkpoints, find_checkpoint, load_variables
 from logo_jax.training.damage import CHECKSUMS, damage, set_aside_damaged
 from tests.training.small_run import META, fit, state_of_step_0
@@ -26,7 +28,10 @@ def two(tmp_path_factory):
 
 
 def files(checkpoint):
-    return sorted(p for p in checkpoint.rglob("*") if p.is_file() and p.stat().st_size)
+    """What its checkpoint is read from; Orbax's notes beside the items are not."""
+    notes = ("_CHECKPOINT_METADATA", "commit_success.txt")
+    found = [p for p in checkpoint.rglob("*") if p.is_file() and p.stat().st_size]
+    return sorted(p for p in found if p.parent != checkpoint or p.name not in notes)
 
 
 def cut(checkpoint, rng):
@@ -89,23 +94,84 @@ def test_checkpoints_that_changed_places_are_refused(two, tmp_path):
     for old, new in (("1", "other"), ("2", "1"), ("other", "2")):
         (last / old).rename(last / new)
     set_aside_damaged(tmp_path)
-    with pytest.raises(UserError, match=r"2 is damaged \(it is that of step 1\)"):
+    with pytest.raises(UserError, match=r"2 is damaged \(it is that of step 1\): rename"):
         fit(tmp_path, 3)
 
 
 def test_what_is_whole_stays(two, tmp_path, capsys):
     shutil.copytree(two, tmp_path, dirs_exist_ok=True)
     set_aside_damaged(tmp_path)
-    (tmp_path / "checkpoints" / "last" / "2" / CHECKSUMS).unlink()  # killed just before it
-    set_aside_damaged(tmp_path)
     set_aside_damaged(tmp_path / "a run that has not begun")
     assert capsys.readouterr().err == ""
     assert find_checkpoint(tmp_path).name == "2"
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "is missing"),
+        ("{}", "does not list"),
+        ('{"meta/metadata": [Infinity, 1]}', "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ('{"../../x": [1, 1]}', "../../x is missing"),
+    ],
+)
+def test_checksums_that_say_nothing_are_damage(two, tmp_path, capsys, content, problem):
+    shutil.copytree(two, tmp_path, dirs_exist_ok=True)
+    last = tmp_path / "checkpoints" / "last"
+    (last.parent / "x").write_text("")
+    (last / "2" / CHECKSUMS).unlink()
+    if content is not None:
+        (last / "2" / CHECKSUMS).write_text(content)
+    assert problem in damage(last / "2")
+    set_aside_damaged(tmp_path)
+    assert f"the run goes on from {last / '1'}" in capsys.readouterr().err
+
+
+def test_a_folder_in_place_of_the_checksums_is_damage(two, tmp_path):
+    shutil.copytree(two, tmp_path, dirs_exist_ok=True)
+    checkpoint = tmp_path / "checkpoints" / "last" / "2"
+    (checkpoint / CHECKSUMS).unlink()
+    (checkpoint / CHECKSUMS).mkdir()
+    assert damage(checkpoint) == "checksums.json cannot be read"
+
+
+def test_a_step_has_its_checksums_as_soon_as_its_name(tmp_path, monkeypatch):
+    """A kill between the two would leave a best checkpoint that nobody can trust."""
+    seen = []
+    rename = module.WithChecksums.finalize
+
+    async def look(self):
+        await rename(self)
+        seen.append((self.get_final().name, (Path(self.get_final()) / CHECKSUMS).is_file()))
+
+    monkeypatch.setattr(module.WithChecksums, "finalize", look)
+    fit(tmp_path, 1)
+    assert dict(seen) == {"variables": False, "progress": False, "meta": False, "1": True}
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "checkpoints/last", "checkpoints/best"])
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("")
+    with pytest.raises(UserError, match=f"{name} is a file, and must be a folder: move it away"):
+        set_aside_damaged(tmp_path)
+
+
+def test_names_that_are_no_steps(two, tmp_path):
+    shutil.copytree(two, tmp_path, dirs_exist_ok=True)
+    last = tmp_path / "checkpoints" / "last"
+    (last / "²").mkdir()
+    set_aside_damaged(tmp_path)
+    fit(tmp_path, 3)
+    (last / "3").rename(last / "0003")
+    with pytest.raises(UserError, match="0003 is not the name of a step: rename it to 3"):
+        set_aside_damaged(tmp_path)
+
+
 @pytest.mark.slow
-def test_two_processes_read_what_has_no_checksums(two, tmp_path):
-    """The first one reads alone: it neither waits for the other nor takes the wait for damage."""
+def test_two_processes_set_aside_what_has_no_checksums(two, tmp_path):
+    """The first one does, and the other waits for it."""
     shutil.copytree(two, tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "last" / "2" / CHECKSUMS).unlink()
     with socket.socket() as probe:
@@ -126,7 +192,7 @@ def test_two_processes_read_what_has_no_checksums(two, tmp_path):
         subprocess.Popen([*command, number], stdout=subprocess.PIPE, text=True) for number in "01"
     ]
     assert [job.communicate(timeout=120)[0] for job in jobs] == ["True\n", "True\n"]
-    assert find_checkpoint(tmp_path / "run").name == "2"
+    assert find_checkpoint(tmp_path / "run").name == "1"
 
 
 def test_the_same_step_may_be_damaged_twice(two, tmp_path):

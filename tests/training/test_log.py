@@ -32,6 +32,12 @@ def test_a_damaged_line_is_named(tmp_path, line):
         TrainingLog(tmp_path, 5)
 
 
+def test_a_folder_in_place_of_the_log_is_refused(tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"metrics.jsonl cannot be read \(Is a directory\)"):
+        TrainingLog(tmp_path, 5)
+
+
 def events(path):
     """Records of a TensorBoard file: length (8 bytes), its checksum (4), data, checksum (4)."""
     content, found = path.read_bytes(), []

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
 
@@ -82,6 +83,19 @@ def test_each_step_is_selected_once(tmp_path):
         fit(tmp_path, total, evaluate=evaluate)
     assert calls == [2, 4]
     assert [line["step"] for line in lines(tmp_path) if "selection_uar" in line] == [2, 4]
+
+
+@pytest.mark.parametrize("lost", ["best", "best and log"])
+def test_a_lost_best_checkpoint_is_not_replaced_by_a_worse_one(tmp_path, lost):
+    fit(tmp_path, 3, evaluate=lambda _: {"uar": 0.9, "war": 0.9})
+    shutil.rmtree(tmp_path / "checkpoints" / "best")
+    if lost != "best":
+        (tmp_path / "metrics.jsonl").unlink()
+    with pytest.raises(UserError, match=r"best checkpoint .*checkpoints/best.* is lost: put the"):
+        fit(tmp_path, 4, evaluate=lambda _: {"uar": 0.1, "war": 0.1})
+    assert find_checkpoint(tmp_path).name == "3"
+    with pytest.raises(UserError, match="has lost its best checkpoint.*--checkpoint=last"):
+        find_checkpoint(tmp_path, "best")
 
 
 def slow(seconds, first=0.0):

@@ -45,10 +45,17 @@ def test_skipped_steps_are_told_and_counted(tmp_path, capsys):
     options = {"checkpoint_every": 2, "clip_ids": CLIP_IDS, "skip_nonfinite": True, "log_every": 2}
     state = fit(tmp_path, 6, batches(), step=lost_at(3, 5, 6), **options)
     np.testing.assert_array_equal(state.params["w"], 3)
-    said = capsys.readouterr().err
+    out, said = capsys.readouterr()
+    assert "3 of the 6 steps were skipped" in out
     for step in (3, 5, 6):
         assert f"Step {step} is skipped: the loss is nan" in said
     assert "Its clips: happy/1, sad/8." in said
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
     found = [(line["step"], line.get("skipped"), line.get("loss")) for line in lines]
     assert found == [(2, None, 1.0), (4, 1.0, 1.0), (6, 2.0, None)]
+
+
+def test_a_run_whose_steps_were_all_skipped_is_not_judged(tmp_path):
+    for _ in range(2):  # started again, it is finished already
+        with pytest.raises(UserError, match="All 3 steps were skipped .* are not judged: lower"):
+            fit(tmp_path, 3, batches(), step=lost_at(1, 2, 3), skip_nonfinite=True)
