@@ -159,7 +159,9 @@ def test_what_is_no_finished_run_is_named(tmp_path):
     with pytest.raises(UserError, match="are of different judgements"):
         summarize([run], tmp_path / "out")
     (run / "results.json").write_text('{"test": {"confusion": [[1]]}}')
-    with pytest.raises(UserError, match=r"damaged, or of an earlier version \(KeyError\('classes'\)"):
+    with pytest.raises(
+        UserError, match=r"damaged, or of an earlier version \(KeyError\('classes'\)"
+    ):
         summarize([run], tmp_path / "out")
 
 
