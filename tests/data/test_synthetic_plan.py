@@ -39,7 +39,7 @@ def test_quick_is_balanced_in_every_part_and_fold(quick):
         assert np.bincount(labels).tolist() == [37] * 7
 
 
-@pytest.mark.parametrize("name", ["quick", "wild"])
+@pytest.mark.parametrize("name", ["quick", pytest.param("wild", marks=pytest.mark.slow)])
 def test_parts_and_folds_share_no_identity(name, request):
     clips = request.getfixturevalue(name)
     parts, folds = collections.defaultdict(set), collections.defaultdict(set)

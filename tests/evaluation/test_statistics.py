@@ -138,6 +138,7 @@ def resampled_clips(model, other, draws, seed):
     return np.array(rows)
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_resampled_clips():
     first, second = drawn(1, clips=150)
     intervals, recalls = bootstrap(first.confusions(), seed=0, draws=20_000)

@@ -56,6 +56,7 @@ def shown(opened, start):
     return rows
 
 
+@pytest.mark.slow
 def test_one_run_in_a_browser(trained, tmp_path):
     page = write_report([trained], tmp_path / "report")
     opened = open_page(page, tmp_path / "browser")

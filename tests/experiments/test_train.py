@@ -160,6 +160,7 @@ def test_best_on_test_says_so(config, tmp_path, capsys):
     assert "on the test split (so these numbers are optimistic" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_best_on_val_needs_a_validation_split(config, tmp_path, source, data_dir):
     own = tmp_path / "own"
     shutil.copytree(source, own)

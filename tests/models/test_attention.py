@@ -39,6 +39,7 @@ def softmax_attention(q, k, v, mask):
     return np.einsum("bhnm,bmhd->bnhd", weights / weights.sum(-1, keepdims=True), v)
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(GRIDS, WINDOWS, st.tuples(*[st.integers(0, 3)] * 3))
 def test_shifted_windows_are_full_attention_under_their_mask(grid, window, shift):

@@ -58,6 +58,7 @@ def frame_of(grid, classes):
     return np.concatenate([np.arange(classes) if classes > 1 else [-1], frames])
 
 
+@pytest.mark.slow
 def test_who_reaches_whom():
     """The rules of DESIGN for grid and class tokens, read off the gradients of one block."""
     n = int(np.prod(GRID))

@@ -49,6 +49,7 @@ def test_rematerialization_gives_the_same_numbers_and_masks(plain):
     jax.tree.map(close, loss_and_gradient(remat=True), plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"backbone": "patch", "window": (4, 7, 7)}])
 def test_rematerialization_keeps_less_for_the_backward_pass(options):
     """Counted in what autodiff keeps: XLA on CPU may compute it early and keep it all the same."""

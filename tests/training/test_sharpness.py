@@ -81,6 +81,7 @@ def test_looksam_at_a_minimum_stays_there():
     assert not path.any() and np.isfinite(flat(state)).all()
 
 
+@pytest.mark.slow
 def test_esam_climbs_with_every_second_clip():
     model = Net(norm=True)
     start = variables(model)
