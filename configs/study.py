@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
     config.study.num_heads = 8
     # Clips at a time.
     config.study.batch = 1
-    # Samples of each time.
+    # Samples of each time; of growth, three at most.
     config.study.repeats = 5
     # Points that need more memory are recorded as such; 0 = what the machine has free.
     config.study.memory_gib = 0.0

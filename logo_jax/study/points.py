@@ -33,6 +33,8 @@ EXPONENTS_GRIDS = {
 # cost: from the second on, or from a later one what has so few pairs there that fixed costs still
 # show. Two numbers: over frames, over positions.
 EXPONENTS_USED = 3
+# The shortest sample is used, of so many at most: the largest sizes take seconds.
+EXPONENTS_REPEATS = 3
 EXPONENTS_FIRST = {
     "spatial": (5, 3), "mixing": (5, 3), "divided": (3, 3), "factorized": (3, 3), "local": (5, 5),
     "global": (3, 3), "local_global": (3, 3),

@@ -30,7 +30,7 @@ from logo_jax.study.measure import (
     time_in_turn,
 )
 from logo_jax.study.memory import measured
-from logo_jax.study.points import Point, Study
+from logo_jax.study.points import EXPONENTS_REPEATS, Point, Study
 from logo_jax.study.rows import MEASURED, Row, append_row, identity, read_rows, write_csv
 
 LINES, TABLE = "study.jsonl", "study.csv"
@@ -72,7 +72,10 @@ def run_study(study: Study, workdir: Path) -> list[Row]:
             dtype = group[0].dtype
             if dtype not in rates:
                 rates[dtype] = matmul_rate(dtype)
-            for row in _measure_group(group, study.repeats, limit, rates[dtype], progress):
+            repeats = study.repeats
+            if group[0].series == "exponents":
+                repeats = min(repeats, EXPONENTS_REPEATS)
+            for row in _measure_group(group, repeats, limit, rates[dtype], progress):
                 row |= {"memory_gib": study.memory_gib, "machine": machine}
                 known[identity(row)] = row
                 append_row(workdir / LINES, row)
