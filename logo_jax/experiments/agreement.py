@@ -10,22 +10,13 @@ from logo_jax.common.distributed import gather_texts
 from logo_jax.common.errors import UserError
 from logo_jax.experiments import config as configs
 
-# Fields that each host may have for itself. The other free ones decide what all processes do
-# together: when they save, and how many batches they judge.
-OF_ONE_HOST = (
-    "scheme_file",
-    "data.data_dir",
-    "data.source",
-    "data.num_workers",
-    "data.cache_gib",
-    "data.cache_dir",
-)
-
 
 def check_config(config: ConfigDict, workdir: Path) -> None:
     """Refuse a job whose processes have different configs or workdirs; all of them call this.
 
     A shared disk may have another path on each host, so only the name of the workdir is compared.
+    Free fields that are not of one host are compared too: they decide what all processes do
+    together, when they save and how many batches they judge.
 
     Raises:
         UserError: names what differs.
@@ -33,7 +24,7 @@ def check_config(config: ConfigDict, workdir: Path) -> None:
     fields = {
         f"config.{name}": value
         for name, value in configs.leaves(configs.plain(config))
-        if name not in OF_ONE_HOST
+        if name not in configs.OF_ONE_HOST
     }
     _refuse({**fields, "the name of the workdir": workdir.absolute().name})
 

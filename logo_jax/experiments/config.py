@@ -30,18 +30,22 @@ from logo_jax.training.state import init_variables
 RECORD = "config.json"
 SELECTIONS = {"last": None, "best_on_val": "val", "best_on_test": "test"}
 
-# Fields that may change when a run resumes or is judged: its parameters do not depend on them. A
-# name that ends in a dot stands for all fields below it.
-FREE_FIELDS = (
-    "log_every",
-    "checkpoint_every",
-    "skip_nonfinite",  # a run that stopped at such a step can go on
+# Fields that each host of a job may have for itself.
+OF_ONE_HOST = (
     "scheme_file",
     "data.data_dir",
     "data.source",
     "data.num_workers",
     "data.cache_gib",
     "data.cache_dir",
+)
+# Fields that may change when a run resumes or is judged: its parameters do not depend on them. A
+# name that ends in a dot stands for all fields below it.
+FREE_FIELDS = (
+    "log_every",
+    "checkpoint_every",
+    "skip_nonfinite",  # a run that stopped at such a step can go on
+    *OF_ONE_HOST,
     "evaluation.",  # the selection of checkpoints sees one view, whatever stands there
 )
 # What they may be in a config.json that was edited by hand.

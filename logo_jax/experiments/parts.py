@@ -230,13 +230,18 @@ def init_loss_state(
 
 def count_steps(config: ConfigDict, num_clips: int) -> int:
     """Steps of the whole training: batches run across the ends of epochs, none is cut short."""
-    steps = int(-(-config.num_epochs * num_clips // config.batch_size))  # rounded up, of any size
+    steps = _all_steps(config, num_clips)
     if steps > MOST_STEPS:
         raise UserError(
             f"config.num_epochs={config.num_epochs} makes {steps:,} steps, but they are counted in "
             f"32 bits, up to {MOST_STEPS:,}: choose fewer epochs."
         )
     return min(steps, config.max_steps) if config.max_steps else steps
+
+
+def _all_steps(config: ConfigDict, num_clips: int) -> int:
+    """Steps of all epochs, rounded up; whole numbers, which may be of any size."""
+    return int(-(-config.num_epochs * num_clips // config.batch_size))
 
 
 def epochs_to_steps(config: ConfigDict, epochs: float, num_clips: int) -> int:
@@ -305,7 +310,7 @@ def optimizer_of(config: ConfigDict, num_clips: int) -> tuple[Any, Any]:
         decay_every_steps=epochs_to_steps(config, fields.decay_every_epochs, num_clips),
         decay_factor=fields.decay_factor,
         # The schedule of a trial that max_steps cuts short is that of the whole training.
-        total_steps=int(-(-config.num_epochs * num_clips // config.batch_size)),
+        total_steps=_all_steps(config, num_clips),
         clip_norm=fields.clip_norm,
         backbone_lr_scale=fields.backbone_lr_scale,
     )
