@@ -83,6 +83,17 @@ def frame_files(folder: str | Path) -> list[str]:
     return frame_order(found)
 
 
+def target_around(link: str | Path) -> str:
+    """The folder that a link leads to, if it holds the link; else "".
+
+    Raises:
+        OSError: the link leads nowhere.
+    """
+    target = os.path.realpath(link, strict=True)
+    here = os.path.realpath(os.path.dirname(link))
+    return target if os.path.commonpath([target, here]) == target else ""
+
+
 def read_frames(paths: Sequence[str]) -> list[bytes]:
     """Read image files as they are, and decode each once to be sure that it is whole.
 

@@ -1,11 +1,10 @@
 """Folders of folders: split, class, clip."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from logo_jax.common.errors import UserError
-from logo_jax.data.frames import SUFFIXES, natural_key
+from logo_jax.data.frames import SUFFIXES, natural_key, target_around
 
 
 def inner_folders(parent: Path) -> list[Path]:
@@ -38,9 +37,8 @@ def by_path(item: tuple[str, Any]) -> tuple[str, str, tuple[int, str]]:
 
 def _refuse_loop(link: Path) -> None:
     try:
-        target = os.path.realpath(link, strict=True)
+        target = target_around(link)
     except OSError as error:
         raise UserError(f"The link {link} leads nowhere ({error.strerror}): remove it.") from error
-    here = os.path.realpath(link.parent)
-    if os.path.commonpath([target, here]) == target:
+    if target:
         raise UserError(f"The link {link} leads to {target}, which holds it: remove it.")

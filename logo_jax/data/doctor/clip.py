@@ -8,7 +8,6 @@ import os
 import stat
 import struct
 from collections import Counter
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -16,7 +15,7 @@ import cv2
 from logo_jax.common.errors import UserError
 from logo_jax.data.decode import MAX_PIXELS, decode_image, open_at_once, read_image_file
 from logo_jax.data.doctor.order import in_order
-from logo_jax.data.frames import SUFFIXES, frame_order
+from logo_jax.data.frames import SUFFIXES, frame_order, target_around
 
 # Bytes read at both ends of a frame. The size of a JPEG stands in its first few hundred bytes
 # unless a camera wrote much before it; its end is a mark, perhaps with padding behind.
@@ -235,11 +234,10 @@ def link_problem(path: str) -> str:
     if not os.path.islink(path):
         return ""
     try:
-        target = os.path.realpath(path, strict=True)
+        target = target_around(path)
     except OSError as error:
         return f"leads nowhere: {error.strerror or error}"
-    here = os.path.realpath(os.path.dirname(path))
-    return f"leads to {target}, which holds it" if Path(here).is_relative_to(target) else ""
+    return f"leads to {target}, which holds it" if target else ""
 
 
 def _missing(folder: str, code: str, name: str) -> ClipScan:
