@@ -97,6 +97,7 @@ def test_names_say_what_happens(seed):
             assert frown[0] < first[0] and second[1] < frown[1]
 
 
+@pytest.mark.slow
 def test_cuts_come_at_either_end_as_often_in_every_class():
     for label in range(NEUTRAL):
         kind, backward = timelines.KINDS[label // 2], bool(label % 2)

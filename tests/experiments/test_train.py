@@ -137,6 +137,7 @@ def test_a_finished_run_is_judged_again_without_training(config, finished, monke
     assert train(config, finished)["test"] == first["test"]
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_on_validation_is_judged(config, tmp_path, monkeypatch):
     config.selection = "best_on_val"
     config.num_epochs = 3
@@ -209,6 +210,7 @@ def test_a_best_checkpoint_of_another_run_is_refused(config, finished):
         train(config, finished)
 
 
+@pytest.mark.slow
 def test_a_start_without_a_step_binds_no_later_one(config, tmp_path):
     first = copy.deepcopy(config)
     first.model.window = (3, 2, 2)
@@ -255,6 +257,7 @@ def test_two_runs_in_one_workdir_are_refused(config, tmp_path):
             train(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_stop_outside_the_steps_says_what_is_saved(config, tmp_path, monkeypatch):
     def stop(*args, **kwargs):
         raise Stopped(signal.SIGTERM)

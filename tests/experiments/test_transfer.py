@@ -113,6 +113,7 @@ def test_a_missing_checkpoint_is_refused(config, tmp_path):
         start_from(str(tmp_path), fresh(config, 2), ("a", "b"))
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_another(config, run, tmp_path, capsys):
     config.init_from = str(run)
     config.num_epochs = 1

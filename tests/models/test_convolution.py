@@ -87,6 +87,7 @@ def test_bfloat16_is_rounded_once(images, side, stride):
         assert (off <= 2**-8 * np.abs(exact) + 1e-5 * np.abs(exact).max()).all()
 
 
+@pytest.mark.slow
 def test_a_large_sum_is_as_exact_as_the_plain_form():
     """The gradient by the kernel sums over all pixels: 32 images of 28 x 28."""
     x, kernel, grad = arrays((32, 28, 28), 3, 1)
@@ -186,7 +187,10 @@ def test_no_images():
         assert shapes == [grad.shape, x.shape, kernel.shape]
 
 
-@pytest.mark.parametrize("images", [(64, 16, 16), (64, 5, 5), (64, 9, 13)])
+@pytest.mark.parametrize(
+    "images",
+    [(64, 16, 16), *(pytest.param((64, *s), marks=pytest.mark.slow) for s in ((5, 5), (9, 13)))],
+)
 def test_large_images_take_no_memory_beside_the_plain_forms(images, monkeypatch):
     def temporary(given):
         compiled = jax.jit(all_of, static_argnums=3).lower(*given, 1).compile()
@@ -209,7 +213,7 @@ def test_other_paddings(padding):
     np.testing.assert_allclose(convolve(x, kernel, (2, 2), padding, **LAYOUT), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("side", [1, 3])
+@pytest.mark.parametrize("side", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_it_serves_flax_with_jit_vmap_and_remat(side):
     x = RNG.normal(size=(3, 2, 6, 6, C)).astype(np.float32)
     layer = {"padding": side // 2, "name": "conv"}

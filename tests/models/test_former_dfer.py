@@ -169,7 +169,9 @@ def test_names_and_shapes_of_the_released_weights():
     assert cnn["s_former.conv1.weight"] == (64, 3, 7, 7)
 
 
-@pytest.mark.parametrize(("depth", "gigas"), [(1, 8.30), (3, 9.11)])
+@pytest.mark.parametrize(
+    ("depth", "gigas"), [(1, 8.30), pytest.param(3, 9.11, marks=pytest.mark.slow)]
+)
 def test_published_size(depth, gigas):
     model = FormerDfer(7, spatial_depth=depth)
     variables = shapes(model)

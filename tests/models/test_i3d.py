@@ -161,6 +161,7 @@ def test_parity_where_the_average_has_several_windows():
     check(clips, width=8, train=False)
 
 
+@pytest.mark.slow
 def test_logits_of_a_few_pixels():
     """The fast look at the same: inference in float32, an odd and an even size."""
     torch = pytest.importorskip("torch", reason="skipped: torch")

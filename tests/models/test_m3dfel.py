@@ -159,6 +159,7 @@ def test_norm_starts_even_between_feature_and_all_features():
     np.testing.assert_allclose(found, (x - mean) / np.sqrt(variance + 1e-5), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_attention_maps_frozen_statistics_and_bfloat16():
     clips = np.random.default_rng(1).normal(size=(2, 8, 9, 12, 3)).astype(np.float32)
     variables = randomized(M3DFEL(7, width=2), clips)

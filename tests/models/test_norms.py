@@ -73,6 +73,7 @@ def test_types_of_layer_norm_are_those_of_flax(given, dtype, close):
         assert_close(found, expected, close)
 
 
+@pytest.mark.slow
 def test_accelerators_derive_the_gradient(monkeypatch):
     arrays = jnp.asarray(normal(3, 4, 6)), jnp.asarray(normal(6)), jnp.asarray(normal(6))
 

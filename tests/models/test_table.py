@@ -20,6 +20,7 @@ def test_a_row_has_the_published_size():
     assert cells["parity test"] == "tests/models/test_former_dfer.py"
 
 
+@pytest.mark.slow
 def test_the_table_is_printed_and_written(tmp_path, monkeypatch, capsys):
     few = {name: systems.SYSTEMS[name] for name in ("resnet18_gru", "i3d")}
     monkeypatch.setattr(table, "SYSTEMS", few)

@@ -17,6 +17,7 @@ def forward(**options):
     return model.apply, variables, clips
 
 
+@pytest.mark.slow
 def test_paper_size():
     counts = breakdown(*forward())
     assert counts.convolutions / 1e9 == pytest.approx(7.758, abs=5e-4)

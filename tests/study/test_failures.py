@@ -87,6 +87,7 @@ def forget():
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_a_faulty_scheme_is_no_ones_else_fault(tmp_path):
     (tmp_path / "mine.py").write_text(FAULTY)
     rows = run.run_study(Study(**TINY, scheme_file=str(tmp_path / "mine.py")), tmp_path)

@@ -66,6 +66,7 @@ def test_study_resumes_and_grows(tmp_path, monkeypatch, capsys):
     assert "study: 3 of 3 points" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_does_not_stop_the_study(tmp_path):
     # The weights of full, 8 heads x 513^2 x 4 bytes, are 8 MiB; local_global has an eighth.
     study = Study(
