@@ -23,7 +23,7 @@ from benchmarks.side_by_side import LEAVE_MEMORY
 from logo_jax.common import heap
 from logo_jax.common.progress import track
 from logo_jax.common.versions import versions
-from logo_jax.models.attention import by
+from logo_jax.models.windows import by
 from logo_jax.study.measure import Program, prepare, time_in_turn
 from logo_jax.study.points import Point, Study
 from logo_jax.study.run import describe_machine

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from logo_jax.common.errors import UserError
-from logo_jax.models.attention import by, padding, to_windows
 from logo_jax.models.convolution import convolve
+from logo_jax.models.windows import by, padding, to_windows
 
 BLOCKS_PER_STAGE = 2
 

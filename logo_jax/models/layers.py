@@ -18,9 +18,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from logo_jax.models import attention
-from logo_jax.models.attention import Window
 from logo_jax.models.norms import layer_norm
 from logo_jax.models.products import dense_product
+from logo_jax.models.windows import Window
 
 FLOAT32 = jnp.dtype(jnp.float32)
 Tokens = tuple[Float[Array, "B T H W D"], Float[Array, "B K D"]]

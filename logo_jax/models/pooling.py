@@ -8,7 +8,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from logo_jax.models.attention import Window, pad_grid, to_windows, window_occupancy
+from logo_jax.models.windows import Window, pad_grid, to_windows, window_occupancy
 
 
 def average_pool(x: Float[Array, "B T H W D"], window: Window) -> Float[Array, "B nW D"]:

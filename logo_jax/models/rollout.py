@@ -26,10 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from logo_jax.models import attention
 from logo_jax.models.former_dfer import FormerDfer
 from logo_jax.models.layers import AttentionOptions
 from logo_jax.models.token_model import LogoFormer
+from logo_jax.models.windows import Window, moved_by, padding, to_windows
 
 Maps = Mapping[str, Any]
 Shares = tuple[Float[np.ndarray, "B K"], Float[np.ndarray, "B T H W"]]
@@ -228,16 +228,14 @@ def _split(joined: np.ndarray, shares: Shares) -> Shares:
     return joined[:, :count], joined[:, count:].reshape(shares[1].shape)
 
 
-def _places(
-    grid: tuple[int, ...], window: attention.Window, shift: attention.Window
-) -> Int[np.ndarray, "nW fhw"]:
+def _places(grid: tuple[int, ...], window: Window, shift: Window) -> Int[np.ndarray, "nW fhw"]:
     """The number of the token at each place of each window, as `local_attention` cuts them; -1
     for padding."""
-    ends = [(0, extra) for extra in attention.padding(grid, window)]
+    ends = [(0, extra) for extra in padding(grid, window)]
     numbers = np.pad(np.arange(1, np.prod(grid) + 1).reshape(grid), ends)
-    moved = [-tokens for tokens in attention.moved_by(grid, window, shift)]
+    moved = [-tokens for tokens in moved_by(grid, window, shift)]
     rolled = jnp.asarray(np.roll(numbers, moved, (0, 1, 2))[None])
-    return np.asarray(attention.to_windows(rolled, window))[0] - 1
+    return np.asarray(to_windows(rolled, window))[0] - 1
 
 
 def _gather(tokens: np.ndarray, places: np.ndarray) -> np.ndarray:

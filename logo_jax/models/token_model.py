@@ -25,12 +25,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from logo_jax.common.errors import UserError, pick
-from logo_jax.models.attention import IMPLEMENTATIONS, by
+from logo_jax.models.attention import IMPLEMENTATIONS
 from logo_jax.models.backbones import BACKBONES, PatchEmbedding
 from logo_jax.models.blocks import FRAME_CLASS_TOKENS, SCHEMES, Block
 from logo_jax.models.contract import Output, at_least_float32, check_clips, compute_dtype
 from logo_jax.models.layers import AttentionOptions, LayerNorm, Linear, Tokens
 from logo_jax.models.windowed import POOLS
+from logo_jax.models.windows import by
 
 normal = nn.initializers.normal(0.02)
 

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from logo_jax.models import attention, pooling
+from logo_jax.models import attention, pooling, windows
 from logo_jax.models.layers import (
     AttentionOptions,
     Branch,
@@ -158,7 +158,7 @@ class PooledTokens(nn.Module):
     def __call__(self, grid: Float[Array, "B T H W D"]) -> Float[Array, "B nW D"]:
         options, dim = self.options, grid.shape[-1]
         window = options.window
-        attention.check_window(grid.shape[1:4], window, options.pad_windows)
+        windows.check_window(grid.shape[1:4], window, options.pad_windows)
         positions = prod(window)
         weight = jnp.ones(positions)
         if options.pool == "weighted":
@@ -179,9 +179,9 @@ class PooledTokens(nn.Module):
         observe = maps(self, "shares")
         if observe is None:
             return pooled
-        real = attention.window_occupancy(grid.shape[1:4], window)  # [nW, fhw]
+        real = windows.window_occupancy(grid.shape[1:4], window)  # [nW, fhw]
         if options.pool == "max":
-            tokens = attention.to_windows(attention.pad_grid(grid, window), window)
+            tokens = windows.to_windows(windows.pad_grid(grid, window), window)
             largest = jnp.where(real[..., None], tokens, -jnp.inf).argmax(2)  # [B, nW, D]
             observe(jax.nn.one_hot(largest, positions).mean(2))
         else:

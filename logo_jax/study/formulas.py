@@ -18,11 +18,11 @@ from dataclasses import dataclass, fields
 from math import prod
 
 from logo_jax.common.errors import UserError, pick
-from logo_jax.models.attention import check_window
 from logo_jax.models.backbones import BLOCKS_PER_STAGE
 from logo_jax.models.blocks import BUILT_IN, FRAME_CLASS_TOKENS
 from logo_jax.models.layers import AttentionOptions
 from logo_jax.models.token_model import LogoFormer
+from logo_jax.models.windows import check_window
 
 Shape = tuple[int, int, int]  # frames, height, width
 

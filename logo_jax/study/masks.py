@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from logo_jax.models.attention import Window
 from logo_jax.models.blocks import SCHEMES
 from logo_jax.models.layers import AttentionOptions
+from logo_jax.models.windows import Window
 from logo_jax.study.formulas import Shape, class_tokens
 
 DIM = 16

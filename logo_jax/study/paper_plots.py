@@ -9,8 +9,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from logo_jax.common.figures import Draw, Theme, style
-from logo_jax.models.attention import by
 from logo_jax.models.blocks import BUILT_IN
+from logo_jax.models.windows import by
 from logo_jax.study.formulas import Shape, balanced_window
 from logo_jax.study.masks import influence
 from logo_jax.study.plots import COLOURS, Row, colour, label_ends, number_axis

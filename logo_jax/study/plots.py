@@ -20,8 +20,8 @@ from matplotlib.ticker import (
 )
 
 from logo_jax.common.figures import Draw, Theme, style
-from logo_jax.models.attention import by
 from logo_jax.models.blocks import BUILT_IN, SCHEMES
+from logo_jax.models.windows import by
 from logo_jax.study.points import EXPONENTS_GRIDS
 
 Row = dict[str, Any]

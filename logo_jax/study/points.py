@@ -16,10 +16,11 @@ from typing import Any
 import jax.numpy as jnp
 
 from logo_jax.common.errors import UserError, pick
-from logo_jax.models.attention import IMPLEMENTATIONS, Window, by, padding
+from logo_jax.models.attention import IMPLEMENTATIONS
 from logo_jax.models.blocks import BUILT_IN, SCHEMES, WINDOWED, load_schemes
 from logo_jax.models.contract import compute_dtype
 from logo_jax.models.layers import AttentionOptions
+from logo_jax.models.windows import Window, by, padding
 from logo_jax.study.formulas import Shape
 
 SERIES = ("grid", "exponents", "window")

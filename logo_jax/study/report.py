@@ -6,7 +6,7 @@ from pathlib import Path
 from logo_jax.common import page
 from logo_jax.common.figures import Draw
 from logo_jax.common.files import make_folder
-from logo_jax.models.attention import by
+from logo_jax.models.windows import by
 from logo_jax.study import plots, tables
 from logo_jax.study.formulas import CONVENTION, balanced_window
 from logo_jax.study.paper_plots import figure_1, inequality_region, window_curve, window_times

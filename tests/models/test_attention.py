@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from logo_jax.common.errors import UserError
 from logo_jax.models import attention, pooling
+from logo_jax.models.windows import from_windows, pad_grid, to_windows, window_occupancy
 
 GRIDS = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3))
 WINDOWS = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3))
@@ -204,10 +205,10 @@ def test_windows_are_cut_and_joined_without_loss(grid, window):
 
     @jit
     def cut_and_join(numbers):
-        padded = attention.pad_grid(numbers, window)
-        windows = attention.to_windows(padded, window)
-        joined = attention.from_windows(windows, padded.shape[1:], window)
-        return padded, windows, joined, attention.window_occupancy(grid, window)
+        padded = pad_grid(numbers, window)
+        windows = to_windows(padded, window)
+        joined = from_windows(windows, padded.shape[1:], window)
+        return padded, windows, joined, window_occupancy(grid, window)
 
     padded, windows, joined, real = map(np.asarray, cut_and_join(numbers))
     assert windows.shape[2] == np.prod(window)

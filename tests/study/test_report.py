@@ -13,7 +13,7 @@ from configs import study as config_file
 from logo_jax.common.errors import Interrupted, UserError
 from logo_jax.experiments import study as experiment
 from logo_jax.experiments.study import from_config, study
-from logo_jax.models.attention import by
+from logo_jax.models.windows import by
 from logo_jax.study import __main__ as command_line
 from logo_jax.study import plots, points, report, run
 from logo_jax.study.points import Study
