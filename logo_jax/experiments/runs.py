@@ -17,6 +17,7 @@ from logo_jax.evaluation.predictions import Predictions, read_predictions
 from logo_jax.experiments import config as configs
 
 RESULTS = "results.json"
+CONFUSION = "_confusion"  # at the end of the names of the confusion matrices of the controls
 FOLD = re.compile(r"fold([1-9]\d*)")
 SEED_AT_END = re.compile(r"[-_/]?seed[=_-]?\d+$")
 # Free for a run that resumes, but not for what its numbers are compared or merged with.
@@ -54,7 +55,13 @@ PART: dict[str, tuple[type, ...]] = {
     "uar": NUMBER,
     "confusion": (list,),
     "calibration": (dict,),
+    "calibration.after": (dict, NoneType),
+    "calibration.temperature": (*NUMBER, NoneType),
+    "calibration.validation_clips": (int,),
+    "calibration.note": (str,),
 }
+# Where a temperature was fitted, below `calibration`.
+AFTER = {f"calibration.after.{name}": NUMBER for name in ("ece", "nll", "brier")}
 OF_ONE_METHOD = ("seed", "data.fold")
 
 
@@ -115,10 +122,24 @@ def read_run(folder: Path) -> Run:
 
 def _check_fields(results: dict[str, Any], part: str) -> None:
     """Raise KeyError or TypeError, which name the field, where `FIELDS` is not kept."""
-    for name, kinds in {
-        **FIELDS,
-        **{f"{part}.{name}": kind for name, kind in PART.items()},
-    }.items():
+    _check_types(results, FIELDS)
+    if not all(isinstance(name, str) for name in results["classes"]):
+        raise TypeError("classes must be a list of names")
+    numbers = results[part]
+    _check_types(results, {f"{part}.{name}": kinds for name, kinds in PART.items()})
+    if numbers["calibration"]["after"] is not None:
+        _check_types(results, {f"{part}.{name}": kinds for name, kinds in AFTER.items()})
+    # Those of the controls, and of whatever else a judgement counted.
+    shares = [name for name in numbers if name.endswith(("_war", "_uar"))]
+    _check_types(results, {f"{part}.{name}": (*NUMBER, NoneType) for name in shares})
+    size = len(results["classes"])
+    for name in (name for name in numbers if name.endswith(CONFUSION)):
+        if [[type(count) for count in row] for row in numbers[name]] != [[int] * size] * size:
+            raise TypeError(f"{part}.{name} must be {size} lists of {size} whole numbers")
+
+
+def _check_types(results: dict[str, Any], fields: dict[str, tuple[type, ...]]) -> None:
+    for name, kinds in fields.items():
         value: Any = results
         for word in name.split("."):
             if word not in value:
@@ -126,8 +147,6 @@ def _check_fields(results: dict[str, Any], part: str) -> None:
             value = value[word]
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise TypeError(f"{name} is {value!r} and must be of the type {kinds[0].__name__}")
-    if not all(isinstance(name, str) for name in results["classes"]):
-        raise TypeError("classes must be a list of names")
 
 
 def find_models(folder: Path) -> list[list[Run]]:

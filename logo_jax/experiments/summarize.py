@@ -22,9 +22,7 @@ from logo_jax.experiments.evaluate import (
     selection_sentence,
     write_predictions,
 )
-from logo_jax.experiments.runs import Run, different_fields, find_models
-
-CONFUSION = "_confusion"
+from logo_jax.experiments.runs import CONFUSION, Run, different_fields, find_models
 
 
 def summarize(folders: Sequence[Path], output: Path) -> dict[str, Any]:
