@@ -1,6 +1,8 @@
 """Each room imports only the rooms that the architecture allows it."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,16 @@ def test_no_tensorflow_or_torch_at_run_time():
     for path in PACKAGE.rglob("*.py"):
         roots = {name.split(".")[0] for name in imported_modules(path)}
         assert not roots & {"torch", "tensorflow", "torchvision"}, path
+
+
+@pytest.mark.slow
+def test_all_tests_are_collected_without_torch():
+    """PyTorch is an extra that `make test` does without; what needs it is skipped."""
+    code = (
+        "import sys, pytest; sys.modules['torch'] = None; "
+        "sys.exit(pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider']))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout[-2000:]

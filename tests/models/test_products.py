@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional
 
 from logo_jax.models.layers import Linear
 from logo_jax.models.products import dense_product
@@ -40,10 +38,11 @@ def test_a_dense_layer_is_that_of_flax(shape, given, dtype):
 
 
 def test_a_dense_layer_is_that_of_pytorch():
+    torch = pytest.importorskip("torch", reason="skipped: torch")
     x, kernel, bias = normal(2, 3, 8), normal(8, 6), normal(6)
     found = value_and_gradients(Linear(6), jnp.asarray(x), {"kernel": kernel, "bias": bias})
     inputs = [torch.from_numpy(array).requires_grad_() for array in (x, bias, kernel)]
-    value = functional.linear(inputs[0], inputs[2].T, inputs[1])
+    value = torch.nn.functional.linear(inputs[0], inputs[2].T, inputs[1])
     gradients = torch.autograd.grad(value, inputs, torch.from_numpy(normal(*value.shape)))
     for a, b in zip(found, [value, *gradients], strict=True):
         np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-5, atol=1e-5)
