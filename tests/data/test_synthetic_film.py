@@ -79,6 +79,7 @@ def test_neutral_hardly_moves():
         assert (moved < 1.5) == (clip.label == timelines.NEUTRAL)
 
 
+@pytest.mark.slow
 def test_prepared_set_is_the_same_for_any_number_of_processes(tmp_path):
     options = {"config": "quick", "seed": 2, **TINY}
     alone = data.load("synthetic_faces", tmp_path / "alone", num_workers=0, **options)

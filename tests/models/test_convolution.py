@@ -67,7 +67,13 @@ def all_of(x, kernel, grad, stride):
     return out, *pull(grad)
 
 
-@pytest.mark.parametrize(("images", "side", "stride"), CASES)
+@pytest.mark.parametrize(
+    ("images", "side", "stride"),
+    [
+        pytest.param(*c, marks=pytest.mark.slow) if i in (2, 3, 5, 6) else c
+        for i, c in enumerate(CASES)
+    ],
+)
 def test_output_and_gradients_are_those_of_the_definition(images, side, stride):
     given = arrays(images, side, stride)
     found = jax.jit(all_of, static_argnums=3)(*given, stride)

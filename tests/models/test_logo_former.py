@@ -140,7 +140,7 @@ MAPS = {
 }
 
 
-@pytest.mark.parametrize("scheme", in_the_fast_tier(MAPS, "spatial", "local"))
+@pytest.mark.parametrize("scheme", in_the_fast_tier(MAPS, "local"))
 def test_maps_of_every_scheme(scheme):
     """Maps come on request, their rows sum to 1, and asking for them changes no number."""
     model = build("logo_former", 3, **TINY | {"attention": scheme, "num_blocks": 1})

@@ -64,7 +64,8 @@ def objective_of(**weights):
     return Objective(class_counts=np.bincount(LABELS, minlength=NUM_CLASSES), **weights)
 
 
-@pytest.mark.parametrize("rho", [pytest.param(0.0, marks=pytest.mark.slow), RHO])
+@pytest.mark.slow
+@pytest.mark.parametrize("rho", [0.0, RHO])
 def test_centers_and_statistics_are_those_of_the_first_pass(rho):
     """Everything written out: features, equation 4, and both gradients with the old centres."""
     weight = 2.0
