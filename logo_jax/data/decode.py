@@ -10,7 +10,6 @@ programs that write none, and a tag on single frames would turn them against the
 import os
 import stat
 import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 import simplejpeg
 from jaxtyping import UInt8
+from zlib_ng import zlib_ng
 
 from logo_jax.common.errors import UserError
 
@@ -188,7 +188,7 @@ def _checked_png(data: bytes) -> tuple[int, int]:
         (length,) = struct.unpack_from(">I", data, position)
         kind = data[position + 4 : position + 8]
         (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
-        if zlib.crc32(data[position + 4 : position + 8 + length]) != checksum:
+        if zlib_ng.crc32(data[position + 4 : position + 8 + length]) != checksum:
             raise UserError("the PNG data is damaged: a checksum is wrong")
         position += 12 + length
     return height, width

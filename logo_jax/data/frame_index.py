@@ -9,13 +9,13 @@ index, `frames.npy`, has a row for each frame, clip by clip; a checksum shows da
 
 import contextlib
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from jaxtyping import Int, Shaped
+from zlib_ng import zlib_ng
 
 from logo_jax.common.errors import UserError
 
@@ -68,7 +68,7 @@ class FrameIndex:
             number = file.fileno()
             frames = [_read(number, start, size) for _, size, start, _ in places]
             for frame, (_, _, start, crc) in zip(frames, places, strict=True):
-                if zlib.crc32(frame) != crc:
+                if zlib_ng.crc32(frame) != crc:
                     raise ValueError(f"the frame at byte {start:,} is not the one that was stored")
         return frames
 
@@ -106,7 +106,7 @@ def locate(shards: Sequence[tuple[Path, int]]) -> Shaped[np.ndarray, " F"]:
                 for frame in example["frames"].bytes_list.value:
                     within = record.index(frame, within)
                     rows.append(
-                        (number, len(frame), _in_file(position + within), zlib.crc32(frame))
+                        (number, len(frame), _in_file(position + within), zlib_ng.crc32(frame))
                     )
                     within += len(frame)
                 position += len(record)

@@ -7,13 +7,13 @@ That is written before the folder gets its name, so a step without it has lost i
 
 import json
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from zlib_ng import zlib_ng
 
 from logo_jax.common.distributed import wait_for_all
 from logo_jax.common.errors import UserError
@@ -197,7 +197,7 @@ def _checksum(path: Path) -> list[int]:
         size = crc = 0
         with path.open("rb") as file:
             while block := file.read(2**20):
-                size, crc = size + len(block), zlib.crc32(block, crc)
+                size, crc = size + len(block), zlib_ng.crc32(block, crc)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     return [size, crc]
