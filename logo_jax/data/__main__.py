@@ -30,9 +30,20 @@ def value(text: str) -> Any:
 def values(text: str) -> tuple[Any, ...]:
     """Read one value, or several with commas between, as a tuple."""
     found = value(text)
-    return (
-        found if isinstance(found, tuple) else tuple(text.split(",")) if found == text else (found,)
-    )
+    if isinstance(found, (tuple, list)):
+        return tuple(found)
+    return tuple(text.split(",")) if found == text else (found,)
+
+
+def switch(text: str) -> bool:
+    """Read True or False, as messages and configs write them."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f'"{text}" is neither True nor False')
+    return text.lower() == "true"
+
+
+# A flag that may stand alone, for True.
+SWITCH: dict[str, Any] = {"type": switch, "nargs": "?", "const": True, "metavar": "True"}
 
 
 def add_prepare(parser: argparse.ArgumentParser, name: str) -> None:
@@ -52,13 +63,13 @@ def add_prepare(parser: argparse.ArgumentParser, name: str) -> None:
         ("allow_missing", "leave clips out whose frames are missing or broken"),
         ("allow_empty_classes", "accept a class without a clip to train or test on"),
     ):
-        parser.add_argument(f"--{flag}", action="store_true", help=text)
+        parser.add_argument(f"--{flag}", default=False, help=text, **SWITCH)
     said = described_options(inspect.getdoc(cls.configure) or "")
     for option, parameter in inspect.signature(cls.configure).parameters.items():
         default = parameter.default
         text = f"{said.get(option, '')} ({default!r})".replace("%", "%%")
         if isinstance(default, bool):
-            parser.add_argument(f"--{option}", action="store_true", default=default, help=text)
+            parser.add_argument(f"--{option}", default=default, help=text, **SWITCH)
         else:
             # A name may look like a number: set_name=2024.
             kinds: dict[type, Callable[[str], Any]] = {str: str, tuple: values}
@@ -113,7 +124,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Stopped; started again, it goes on from here.", file=sys.stderr)
+        goes_on = command == "prepare"
+        print(f"Stopped{'; started again, it goes on from here' * goes_on}.", file=sys.stderr)
         return STOPPED
 
 

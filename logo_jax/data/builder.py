@@ -289,7 +289,9 @@ class ClipBuilder(TfdsForm):
         if workers is None:
             workers = min(pool.num_cores(), len(entries) // CLIPS_PER_WORKER)
         size = self.options["stored_size"]
-        plan = [self._entries_digest, self.options, self.source.as_posix(), self.classes]
+        # What is accepted changes no frame: with more of it, finished shards stay.
+        options = {name: v for name, v in self.options.items() if not name.startswith("allow_")}
+        plan = [self._entries_digest, options, self.source.as_posix(), self.classes]
 
         def serialize(entry: ClipEntry, frames: list[bytes]) -> bytes:
             record = self.info.features.serialize_example(
@@ -310,7 +312,6 @@ class ClipBuilder(TfdsForm):
             functools.partial(frames_or_problem, type(self).make_frames, size),
             serialize,
             workers,
-            self.allow_missing,
             self._is_unchanged,
             f"Preparing {self.name}",
         )

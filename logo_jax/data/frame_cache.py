@@ -15,6 +15,7 @@ import functools
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,10 @@ FOLDER = "frame_cache"  # beside the files of the prepared set
 _RULE = 1
 _HEADER = 64  # bytes at the start of the index
 _ENTRY = np.dtype([("slot", "<u8"), ("sum", "<u8")])  # slots count from 1; 0 is none
+
+
+class NoRoom(UserError):
+    """A cache whose bound leaves no room for its index."""
 
 
 class FrameCache:
@@ -55,7 +60,8 @@ class FrameCache:
             limit: bytes that all files under `root` may take together.
 
         Raises:
-            UserError: the folder cannot be written to, or `limit` is below the size of the index.
+            UserError: the folder cannot be written to, or (`NoRoom`) the bound leaves no room for
+                the index.
         """
         self.root = Path(root).expanduser().absolute()
         self.frame_size = frame_size
@@ -153,7 +159,7 @@ class FrameCache:
         (self.folder / "frames.bin").unlink(missing_ok=True)
         used = _bytes_under(self.root)
         if used + size + self._slot_bytes > self.limit:
-            raise UserError(
+            raise NoRoom(
                 f"The frame cache in {self.root} may take {self.limit / 2**30:.3g} GiB, of which "
                 f"{used / 2**30:.3g} are taken, and the index of this set needs "
                 f"{size / 2**30:.3g}: raise config.data.cache_gib, delete that folder, or set the "
@@ -205,9 +211,16 @@ class FrameCache:
 
 
 def open_cache(
-    prepared: Any, frame_size: int, cache_gib: float | int, cache_dir: str | Path
+    prepared: Any,
+    frame_size: int,
+    cache_gib: float | int,
+    cache_dir: str | Path,
+    beside: bool = False,
 ) -> FrameCache | None:
     """Open the cache of a prepared set; None where the bound is 0 or clips are no prepared set.
+
+    Args:
+        beside: the frames of training may have filled the bound: then None, with a warning.
 
     Raises:
         UserError: as `FrameCache`, or the bound is no number of GiB.
@@ -218,7 +231,19 @@ def open_cache(
         return None
     root = cache_dir or prepared.folder / FOLDER
     limit = int(cache_gib * 2**30)
-    return FrameCache(root, prepared.fingerprint, prepared.num_frames, frame_size, limit)
+    try:
+        return FrameCache(root, prepared.fingerprint, prepared.num_frames, frame_size, limit)
+    except NoRoom as error:
+        if not beside:
+            raise
+        _warn(f"Frames of {frame_size} px are decoded each time that they are judged. {error}")
+        return None
+
+
+@functools.cache
+def _warn(sentence: str) -> None:
+    """Once in a process, however often a run is judged."""
+    print(f"Warning: {sentence}", file=sys.stderr, flush=True)
 
 
 def _sum(slot: UInt8[np.ndarray, " n"]) -> np.uint64:

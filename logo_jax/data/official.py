@@ -37,9 +37,9 @@ def require_official(
     if wrong and not allow_unofficial and not _is_excerpt(facts, entries):
         raise UserError(
             f"{source}: its clips contradict the official counts of {facts.title}: "
-            f"{'; '.join(wrong)}.{_other_order(facts, entries)} Check that the lists are whole "
-            "and that labels and list_order say how they are written (docs/data.md), or pass "
-            "allow_unofficial=True if this is no official copy."
+            f"{'; '.join(wrong)}.{_other_order(facts, entries)} Check that lists and "
+            "folders are whole and that labels and list_order say how lists are written "
+            "(docs/data.md), or pass allow_unofficial=True if this is no official copy."
         )
 
 
@@ -62,7 +62,7 @@ def count_remarks(facts: Facts, entries: Sequence[ClipEntry]) -> list[str]:
         found.append(
             f"{sum(len(columns) > 1 for columns in tests):,} CLIPS ARE TESTED IN SEVERAL FOLDS "
             f"(first: {entries[place].clip_id}, in {' and '.join(tests[place])}): results over "
-            "these folds are no cross-validation."
+            "these folds are not comparable with those of a cross-validation."
         )
     if _is_excerpt(facts, entries):
         found.append(
@@ -97,28 +97,37 @@ def _contradictions(facts: Facts, entries: Sequence[ClipEntry]) -> list[str]:
             wrong.append(
                 f"{where}{sizes[0]:,} train and {sizes[1]:,} test clips, official are {official}"
             )
-    counts = _test_counts(facts, entries)
+    counts = _class_counts(facts, entries)
     if counts is not None and counts != facts.test_counts:
+        what = "test clips" if set(entries[0].partitions) == set(facts.folds) else "clips"
         wrong.append(
-            f"the test clips of each class are {_named(facts.classes, counts)}, official are "
+            f"the {what} of each class are {_named(facts.classes, counts)}, official are "
             f"{_named(facts.classes, facts.test_counts)}"
         )
     return wrong
 
 
-def _test_counts(facts: Facts, entries: Sequence[ClipEntry]) -> tuple[int, ...] | None:
-    """Test clips of each class over all folds; None where the official ones are not comparable."""
-    if not facts.test_counts or set(entries[0].partitions) != set(facts.folds):
+def _class_counts(facts: Facts, entries: Sequence[ClipEntry]) -> tuple[int, ...] | None:
+    """Clips of each class that are to be `facts.test_counts`; None where these are not known.
+
+    Over all folds each clip is tested once, and one fold trains and tests on all clips: where some
+    folds are read, the clips of the first are those that all folds test.
+    """
+    if not facts.test_counts:
         return None
-    labels = [
-        entry.label for entry in entries for part in entry.partitions.values() if part == "test"
-    ]
+    columns = list(entries[0].partitions)
+    if set(columns) == set(facts.folds):
+        labels = [
+            entry.label for entry in entries for part in entry.partitions.values() if part == "test"
+        ]
+    else:
+        labels = [entry.label for entry in entries if entry.partitions[columns[0]]]
     return tuple(np.bincount(np.array(labels, int), minlength=len(facts.classes)).tolist())
 
 
 def _other_order(facts: Facts, entries: Sequence[ClipEntry]) -> str:
     """A hint where the counts are the official ones in another order."""
-    counts = _test_counts(facts, entries)
+    counts = _class_counts(facts, entries)
     if counts is None or counts == facts.test_counts:
         return ""
     if sorted(counts) == sorted(facts.test_counts):

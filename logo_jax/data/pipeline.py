@@ -118,7 +118,8 @@ def eval_batches(
     padding: `mask` 0, `row` -1, black frames. Arguments as for `train_batches`; the sampler is
     called with `rng=None`, and `seed` serves `frame_order="shuffled"` only. With a list of
     samplers, one for each temporal view, each batch comes once for each of them before the next.
-    The cache takes the frames that are shown, not whole clips.
+    The cache takes the frames that are shown, not whole clips; where training has filled its bound
+    it is left out, with a warning.
 
     Yields:
         `frames` uint8 [b T S S 3], `label` int32 [b], `row` int32 [b], `mask` float32 [b].
@@ -128,7 +129,7 @@ def eval_batches(
     """
     samplers = sampler if isinstance(sampler, Sequence) else [sampler]
     order = _checked_order(frame_order)
-    cache = open_cache(prepared, frame_size, cache_gib, cache_dir)
+    cache = open_cache(prepared, frame_size, cache_gib, cache_dir, beside=True)
     batches = _EvalBatches(
         readers=[
             Reader(prepared, view, frame_size, order, cache, whole_clips=False) for view in samplers

@@ -33,6 +33,8 @@ BUILDERS: dict[str, str] = {
 RECORD = "prepared.json"
 TABLE = "clips.csv"
 SPLIT = "clips"
+# What a remark says after which results are not those of the published set.
+NOT_COMPARABLE = "not comparable"
 
 
 def builder_class(name: str) -> Any:
@@ -193,6 +195,17 @@ class PreparedSet(ClipTable):
             self.read_table(table)
             if not set(self.labels.tolist()) <= set(range(len(self.classes))):
                 raise ValueError(f"it has labels beside 0 to {len(self.classes) - 1}")
+
+    @property
+    def caveats(self) -> list[str]:
+        """Why results are not comparable with those on the set as published; [] where they are."""
+        found = [remark for remark in self.remarks if NOT_COMPARABLE in remark]
+        if self.left_out:
+            found.append(
+                f"CLIPS LEFT OUT (allow_missing=True): {len(self.left_out):,}. Results on the "
+                f"others are {NOT_COMPARABLE} with those on the whole set."
+            )
+        return found
 
     def in_order(self, classes: Sequence[str]) -> "PreparedSet":
         """The same clips, with the classes counted in the order of `classes`.

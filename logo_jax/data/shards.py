@@ -2,7 +2,7 @@
 
 A preparation of hundreds of thousands of frames may be interrupted. Its shards are collected in a
 folder of their own (the stage); started again with the same plan, it makes only those that are not
-there, and those in which a clip had a problem, since a user may have mended it. Each shard is an
+there, and those in which a user has mended a clip since. Each shard is an
 ArrayRecord file with a JSON file beside it, written last, that says what the shard holds.
 """
 
@@ -25,6 +25,7 @@ from logo_jax.data.entries import ClipEntry
 # What an interruption costs is one shard; DFEW, with 256 clips a shard, has 46.
 CLIPS_PER_SHARD = 256
 PLAN = "plan.json"
+FEW_CLIPS = 32
 
 # A clip as stored, (frames, bytes of the frames, hash of them), or the sentence that says why it is
 # not.
@@ -43,11 +44,6 @@ class Shard:
         """Number of its records."""
         return sum(not isinstance(outcome, str) for outcome in self.outcomes)
 
-    @property
-    def problems(self) -> int:
-        """Number of its clips that could not be stored."""
-        return len(self.outcomes) - self.num_stored
-
 
 def fill(
     stage: Path,
@@ -56,7 +52,6 @@ def fill(
     make: Callable[[Any], list[bytes] | str],
     serialize: Callable[[ClipEntry, list[bytes]], bytes],
     num_workers: int,
-    keep_problems: bool,
     unchanged: Callable[[ClipEntry, int], bool],
     desc: str,
 ) -> list[Shard]:
@@ -69,8 +64,6 @@ def fill(
         make: of the payload of a clip, its frames or a problem; called in the workers.
         serialize: of a clip and its frames, the record to write; called in this process.
         num_workers: see `pool.ordered_map`.
-        keep_problems: whether a shard in which a clip has a problem counts as finished; if not,
-            its other clips are read again the next time.
         unchanged: whether a clip still has so many frames in the source; the shard of one that has
             others is made anew.
         desc: of the progress.
@@ -84,10 +77,11 @@ def fill(
     """
     _open(stage, plan)
     slices = [entries[i : i + CLIPS_PER_SHARD] for i in range(0, len(entries), CLIPS_PER_SHARD)]
-    shards = {index: _finished(stage, index, keep_problems) for index in range(len(slices))}
+    shards = {index: _finished(stage, index) for index in range(len(slices))}
     for index, shard in shards.items():
         if shard is not None and not _is_current(slices[index], shard, unchanged):
             shards[index] = None
+    _try_again(shards, slices, make, num_workers)
     missing = [index for index, shard in shards.items() if shard is None]
     work = [entry.payload for index in missing for entry in slices[index]]
     progress = Progress(len(entries), desc, "clips", done=len(entries) - len(work))
@@ -124,7 +118,7 @@ def _names(stage: Path, index: int) -> tuple[Path, Path]:
     return stage / f"{index:05d}.array_record", stage / f"{index:05d}.json"
 
 
-def _finished(stage: Path, index: int, keep_problems: bool) -> Shard | None:
+def _finished(stage: Path, index: int) -> Shard | None:
     records, note = _names(stage, index)
     try:
         content = json.loads(note.read_text("utf-8"))
@@ -132,9 +126,32 @@ def _finished(stage: Path, index: int, keep_problems: bool) -> Shard | None:
     except (OSError, ValueError):  # not there: the attempt ended before
         return None
     shard = Shard(records, [x if isinstance(x, str) else tuple(x) for x in content["outcomes"]])
-    if size != content["size"] or (shard.problems and not keep_problems):
-        return None
-    return shard
+    return shard if size == content["size"] else None
+
+
+def _try_again(
+    shards: dict[int, Shard | None],
+    slices: Sequence[Sequence[ClipEntry]],
+    make: Callable[[Any], list[bytes] | str],
+    num_workers: int,
+) -> None:
+    """Read the clips with a problem again: the shard of one that is mended is made anew."""
+    broken = [
+        (index, place)
+        for index, shard in shards.items()
+        if shard is not None
+        for place, found in enumerate(shard.outcomes)
+        if isinstance(found, str)
+    ]
+    work = [slices[index][place].payload for index, place in broken]
+    # Few are read before a worker has started.
+    results = pool.ordered_map(make, work, num_workers if len(work) > FEW_CLIPS else 0)
+    for (index, place), found in zip(broken, results, strict=True):
+        shard = shards[index]
+        if not isinstance(found, str):
+            shards[index] = None
+        elif shard is not None:
+            shard.outcomes[place] = found
 
 
 def _is_current(

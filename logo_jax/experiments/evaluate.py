@@ -178,6 +178,7 @@ def write_results(
             "fold": config.data.fold or None,
             "folds": list(prepared.folds) if config.data.fold else [],
             "fingerprint": prepared.fingerprint,
+            "caveats": prepared.caveats,
         },
         "seed": config.seed,
         "versions": versions(),
@@ -206,8 +207,8 @@ def write_results(
     if "scenes" in numbers:
         print("\n".join(summary.table(scene_rows(scenes, prepared.classes))))
         print("(UAR over the classes present in the scene)")
-    if splits.dropped_sentence():
-        print(splits.dropped_sentence())
+    for sentence in splits.caveats:
+        print(sentence)
     views = config.evaluation
     if views.temporal_views * views.spatial_views > 1:
         print(

@@ -72,6 +72,11 @@ class Splits:
             raise UserError(f'{self.prepared.name} has no clips in the part "{part}".{mend}')
         return rows
 
+    @property
+    def caveats(self) -> list[str]:
+        """Why results are not those of the protocol: what the set says, and what was left out."""
+        return [*self.prepared.caveats, *filter(None, [self.dropped_sentence()])]
+
     def dropped_sentence(self) -> str:
         """What was left out and what that means; empty where nothing was."""
         if not any(self.dropped.values()):

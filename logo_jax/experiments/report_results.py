@@ -127,6 +127,8 @@ def results_section(sheet: Page, models: Sequence[Model]) -> None:
     for model in models:
         if apart := _apart(model):
             sheet.say(f"{model.name}: {apart}; these are not the numbers of the set's protocol.")
+        for caveat in _caveats(model):
+            sheet.say(f"{model.name}: {caveat}")
         if missing := model.summary["pooled"]["classes_without_clips"]:
             words = f"{model.name}: no clips, so left out of UAR: {', '.join(missing)}."
             sheet.add(page.paragraph(words))
@@ -190,8 +192,14 @@ def _apart(model: Model) -> str:
         f"judged on {part}": part != "test",
         f"only the clips of {where}": where,
         f"without {dropped:,} short clips": dropped,
+        "not the set as it was published": _caveats(model),
     }
     return ", ".join(words for words, holds in reasons.items() if holds)
+
+
+def _caveats(model: Model) -> list[str]:
+    """What the prepared sets of its runs say against comparing them, each once."""
+    return list(dict.fromkeys(c for run in model.runs for c in run.results["data"]["caveats"]))
 
 
 def _our_rows(model: Model) -> list[OurRow]:

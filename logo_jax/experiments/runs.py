@@ -49,6 +49,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "data.fold": (int, NoneType),
     "data.folds": (list,),
     "data.fingerprint": (str,),
+    "data.caveats": (list,),
 }
 PART: dict[str, tuple[type, ...]] = {
     "war": NUMBER,

@@ -63,8 +63,8 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     agreement.check_data(prepared.fingerprint)
     splits.rows("test")  # judged at the end: an empty part is an error now, not then
     print(f"{splits}; {len(prepared.classes)} classes: {', '.join(prepared.classes)}")
-    if splits.dropped_sentence():
-        print(splits.dropped_sentence())
+    for sentence in splits.caveats:
+        print(sentence)
     judge = Judge(config, prepared.classes)
     model, mesh = judge.model, judge.mesh
     check_batch_size(config.batch_size, mesh, "config.batch_size")

@@ -96,6 +96,8 @@ def _verify(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     check_data(config, splits, meta, path, own=True)
     if splits.prepared.fingerprint != run.results["data"]["fingerprint"]:
         differences.append("the data fingerprint is another one")
+    if splits.prepared.caveats != run.results["data"]["caveats"]:
+        differences.append("data.caveats are not those of the prepared set")
     judge = Judge(config, splits.prepared.classes)
     variables = load_variables(path, like=judge.abstract_variables())
     found = judge_part(config, judge, variables, splits, run.part)

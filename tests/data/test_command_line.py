@@ -75,10 +75,34 @@ def test_every_option_of_a_set_is_a_flag_that_is_explained(capsys):
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [("1,2", (1, 2)), ("3", (3,)), ("a,b", ("a", "b")), ("(1, 2)", (1, 2)), ("a", ("a",))],
+    [
+        ("1,2", (1, 2)),
+        ("3", (3,)),
+        ("a,b", ("a", "b")),
+        ("(1, 2)", (1, 2)),
+        ("[1, 2]", (1, 2)),
+        ("a", ("a",)),
+    ],
 )
 def test_tuples(text, wanted):
     assert command_line.values(text) == wanted
+
+
+def test_a_flag_may_be_written_as_messages_write_it(source, tmp_path, capsys):
+    (source / "train" / "joy" / "train1" / "2.jpg").write_bytes(b"")
+    for folder, flag, status in (
+        ("a", "--allow_missing=False", 2),
+        ("b", "--allow_missing=True", 2),  # joy has no clip then
+        ("b", "--allow_empty_classes", 2),
+    ):
+        flags = ("--source", source, "--data_dir", tmp_path / folder, "--num_workers=0")
+        assert run("prepare", "frame_folders", *flags, flag) == status
+    flags = (*flags, "--allow_missing=true", "--allow_empty_classes")
+    assert run("prepare", "frame_folders", *flags) == 0
+    assert capsys.readouterr().out.startswith("3 clips in ")
+    with pytest.raises(SystemExit, match="2"):
+        run("prepare", "frame_folders", "--allow_missing=perhaps")
+    assert '"perhaps" is neither True nor False' in capsys.readouterr().err
 
 
 def test_all_sets_have_a_command():

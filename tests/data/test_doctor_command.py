@@ -47,6 +47,18 @@ def test_bad_arguments(tmp_path):
         doctor("dfew", f"--source={tmp_path}", f"--output={tmp_path}/o", "--labels=two_based")
 
 
+def test_own_clips_are_examined_from_within(tmp_path, monkeypatch, capsys):
+    root = tmp_path / "mine"
+    doctor_trees.frame_folders(root)
+    monkeypatch.chdir(root)
+    with pytest.raises(UserError, match="would lie in the data set, at .*doctor/frame_folders"):
+        doctor("frame_folders", "--source=.")
+    assert not (root / "doctor").exists()
+    (root / "data" / "frame_folders").mkdir(parents=True)  # the usual data_dir
+    words = ("frame_folders", "--source=.", f"--output={tmp_path / 'out'}")
+    assert doctor(*words) == 0, capsys.readouterr().out
+
+
 def test_an_empty_folder(tmp_path, capsys):
     assert doctor("dfew", f"--source={tmp_path}", f"--output={tmp_path}/out") == 1
     assert "The frames of DFEW were not found." in capsys.readouterr().out

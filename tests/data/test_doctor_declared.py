@@ -104,6 +104,18 @@ def test_frames_in_a_folder_called_clips(tree):
     assert look("mafw", root)[0] == {"empty_frame"}
 
 
+def test_clips_and_lists_under_names_of_ones_own(tree):
+    root = tree("mafw")
+    (root.parent / "data").mkdir()  # prepared sets lie there by default
+    (root / "data" / "frames").rename(root / "faces")
+    (root / "data").rmdir()
+    (root / "Train & Test Set" / "single" / "no_caption").rename(root / "lists")
+    shutil.rmtree(root / "Train & Test Set")
+    lists = {part: f"lists/set_{{fold}}/{part[:-5]}.txt" for part in ("train_list", "test_list")}
+    found, lines, _ = look("mafw", root, frame_folder="faces", **lists)
+    assert found == set(), lines
+
+
 def test_videos_in_a_folder_called_faces(tree):
     root = tree("mafw")
     shutil.rmtree(root / "data")

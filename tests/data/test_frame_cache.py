@@ -114,6 +114,20 @@ def test_evaluation_keeps_only_what_it_shows(noise_set, tmp_path, decoded):
         assert len(decoded) == expected
 
 
+def test_evaluation_goes_on_where_training_has_filled_the_bound(noise_set, tmp_path, capsys):
+    index = 64 + 16 * int(noise_set.num_frames.sum())
+    cache = {"cache_gib": (index + 10 * 680) / GIB, "cache_dir": tmp_path}  # 10 frames of 15 px
+    list(pipeline.train_batches(noise_set, noise_set.rows("train"), **TRAIN, **cache))
+    settings = {"batch_size": 4, "sampler": SAMPLER, "frame_size": 8}
+    plain = list(pipeline.eval_batches(noise_set, noise_set.rows("test"), **settings))
+    for _ in range(2):
+        found = pipeline.eval_batches(noise_set, noise_set.rows("test"), **settings, **cache)
+        assert_same(found, plain)
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith("Warning: Frames of 8 px are decoded each time that they are judged.")
+    assert "raise config.data.cache_gib" in warning
+
+
 def test_mixed_frames_come_from_the_cache_too(noise_set, tmp_path):
     sampler = functools.partial(linear_interpolation, length=5)
     settings = {"batch_size": 2, "sampler": sampler, "frame_size": 8}

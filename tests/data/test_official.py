@@ -1,5 +1,6 @@
 """Lists of the size of the real sets, beside the official counts."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,22 @@ def test_both_sizes_of_afew_are_official():
         official.require_official(facts.AFEW, Path("copy"), afew(test), False)
     with pytest.raises(UserError, match=r"773 train and 382 test clips, official are 773 "):
         official.require_official(facts.AFEW, Path("copy"), afew(382), False)
+
+
+@pytest.mark.parametrize("found", [facts.DFEW, facts.MAFW])
+def test_one_fold_tells_the_order_of_the_labels_too(found):
+    first = next(iter(found.folds))
+
+    def of_one_fold(turn):
+        return [
+            dataclasses.replace(
+                entry,
+                label=(entry.label + turn) % len(found.classes),
+                partitions={first: entry.partitions[first]},
+            )
+            for entry in entries_of(found)
+        ]
+
+    official.require_official(found, Path("copy"), of_one_fold(0), False)
+    with pytest.raises(UserError, match="the clips of each class are .* in another order"):
+        official.require_official(found, Path("copy"), of_one_fold(1), False)

@@ -125,7 +125,7 @@ def test_an_uninterrupted_set_is_the_same_bytes(counting, tmp_path):
 def test_mended_clips_are_read_again_and_their_neighbours(counting, tmp_path):
     assert counting(broken=[5], error=UserError) == list(range(11))
     assert (tmp_path / "counting/x/problems.txt").read_text() == "clip c5: it is broken\n"
-    assert counting() == [4, 5, 6, 7]
+    assert counting() == [5, 4, 5, 6, 7]
     whole(tmp_path / "counting/x/1.0.0")
     assert not (tmp_path / "counting/x/problems.txt").exists()
 
@@ -136,6 +136,18 @@ def test_whole_shards_of_broken_clips_can_be_left_out(counting, tmp_path):
     prepared = PreparedSet(tmp_path / "counting/x/1.0.0")
     assert prepared.clip_ids == ["c0", "c1", "c2", "c3", "c9", "c10"]
     assert prepared[5]["frames"] == [bytes([10])] * 11 and len(prepared.left_out) == 5
+
+
+def test_a_clip_that_was_mended_is_not_left_out_beside_one_that_was_not(counting, tmp_path):
+    counting(broken=[1, 5], error=UserError)
+    assert counting(broken=[1], allow_missing=True) == [1, 5, 4, 5, 6, 7]
+    prepared = PreparedSet(tmp_path / "counting/x/1.0.0")
+    assert prepared.clip_ids == ["c0", *(f"c{i}" for i in range(2, 11))]
+    assert prepared.left_out == ["clip c1: it is broken"]
+    assert prepared.caveats == [
+        "CLIPS LEFT OUT (allow_missing=True): 1. Results on the others are not comparable with "
+        "those on the whole set."
+    ]
 
 
 def test_what_was_left_of_another_plan_is_not_taken(counting, tmp_path):

@@ -57,6 +57,7 @@ def write_run(folder, config, skill=1.2, prefix="", **more):
             "fold": fold or None,
             "folds": list(FOLDS) if fold else [],
             "fingerprint": "f",
+            "caveats": [],
         },
         "seed": config.seed,
         "versions": {"python": "3"},

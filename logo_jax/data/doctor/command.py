@@ -55,7 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
     if num_workers < 0:
         raise UserError(f"--num_workers={num_workers}: give 0 or more.")
     detector = FaceDetector(arguments.face_detector) if arguments.face_detector else None
-    output = files.make_folder(arguments.output or Path("doctor") / arguments.name)
+    output = Path(arguments.output or Path("doctor") / arguments.name).expanduser().absolute()
+    inside = source.resolve() in (output.resolve(), *output.resolve().parents)
+    if arguments.name == "frame_folders" and inside:
+        raise UserError(
+            f"The report would lie in the data set, at {output}, and be taken for a split of it: "
+            "name a folder elsewhere with --output."
+        )
+    files.make_folder(output)
     found = examine(
         arguments.name,
         source,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from logo_jax.data.datasets import facts
 from logo_jax.data.datasets.dfew.builder import ENOUGH_CLIPS, TI_FRAMES
 from logo_jax.data.doctor.copy import Clip, Copy, column_words
 from logo_jax.data.doctor.findings import Findings
@@ -49,7 +50,7 @@ def check_sizes(copy: Copy, tally: Tally, findings: Findings) -> None:
         findings.add("mixed_sizes", copy.clips[row].name, clips=[copy.clips[row].name])
     for row in np.flatnonzero(tally.not_square):
         findings.add("not_square", copy.clips[row].name, clips=[copy.clips[row].name])
-    if copy.facts is None:
+    if copy.facts is not facts.DFEW:  # of the others, users cut the faces out themselves
         return
     for (width, height), clips in sorted(tally.sizes.items()):
         if width == height and width not in USUAL_SIDES:

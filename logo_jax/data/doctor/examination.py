@@ -121,7 +121,9 @@ def _check_builder(
         options["allow_unofficial"] = True  # sizes are compared by the doctor
     try:
         with tempfile.TemporaryDirectory() as nowhere:
-            builder = cls(data_dir=nowhere, source=copy.root, **options)
+            # Sets that were prepared within the source, into the usual data_dir.
+            made = copy.root / "data" if (copy.root / "data" / name).is_dir() else nowhere
+            builder = cls(data_dir=made, source=copy.root, **options)
             with readable(copy.root):
                 entries = builder.entries()
             check_entries(str(copy.root), entries, builder.classes)

@@ -259,7 +259,7 @@ KINDS: dict[str, Kind] = {
     ),
     "unusual_size": Kind(
         WARNING, "clip with frames of an unusual size", "clips with frames of an unusual size",
-        "Check where the frames come from: the data set's own have 224 or 256 pixels.",
+        "Check where the frames come from: DFEW's own have 224 pixels, some copies 256.",
     ),
     "uncropped": Kind(
         ERROR, "set of frames that look un-cropped", "sets of frames that look un-cropped",

@@ -55,7 +55,10 @@ def examine_dfew(source: Path, declared: Declared, findings: Findings) -> Copy:
 
 def examine_mafw(source: Path, declared: Declared, findings: Findings) -> Copy:
     """MAFW: `<frame folder>/<number>`, eleven classes, five folds."""
-    root = find_root(source, ("Train & Test Set", "data"), findings)
+    # Clips and lists may lie under names of the user's own.
+    said = (declared.frame_folder, declared.train_list, declared.test_list)
+    own = [Path(path).parts[0] for path in said if path and not os.path.isabs(path)]
+    root = find_root(source, ("Train & Test Set", "data", *own), findings)
     copy = Copy("MAFW", root, facts.MAFW.classes, facts.MAFW, columns=FIVE_FOLDS)
     enter(root, "Train & Test Set", findings)
     data = enter(root, "data", findings) or root / "data"

@@ -159,7 +159,9 @@ class Dfew(ClipBuilder):
                 "with those on clip_224x224. Set face_detector to cut the faces out."
             )
         elif frame_folder != "clip_224x224":
-            found.append("Results on TI frames are not comparable with dynamic sampling (DS).")
+            found.append(
+                "Results on TI frames are not to be compared with those of dynamic sampling (DS)."
+            )
         found += self._name_remarks(entries)
         others = self._outvoted(entries) if self.options["votes"] else []
         if others:
@@ -187,7 +189,8 @@ class Dfew(ClipBuilder):
         if name not in TI_FOLDERS and len(counts) >= ENOUGH_CLIPS and not others:
             return [
                 f"ALL {len(counts)} CLIPS LOOKED AT IN {name} HAVE 16 FRAMES: these look like "
-                "time-interpolated frames under another name."
+                "time-interpolated frames under another name, and results are not comparable with "
+                "those of dynamic sampling (DS)."
             ]
         return []
 
@@ -293,6 +296,6 @@ class Dfew(ClipBuilder):
         return folder
 
 
-def _names(given: Sequence[str] | str) -> list[str]:
+def _names(given: Sequence[Any] | str) -> list[str]:
     names = given.split(",") if isinstance(given, str) else given
-    return [name.strip() for name in names if name.strip()]
+    return [str(name).strip() for name in names if str(name).strip()]  # a heading may be a number

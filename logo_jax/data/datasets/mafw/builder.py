@@ -141,8 +141,8 @@ class Mafw(ClipBuilder):
         found = official.count_remarks(facts.MAFW, entries)
         if self.options["as_videos"] and not self.options["face_detector"]:
             found.append(
-                "THESE ARE WHOLE FRAMES OF VIDEOS AND NO FACE CROPS: set face_detector to cut the "
-                "faces out."
+                "THESE ARE WHOLE FRAMES OF VIDEOS AND NO FACE CROPS: results are not comparable "
+                "with those on crops. Set face_detector to cut the faces out."
             )
         return found
 
