@@ -196,3 +196,19 @@ def test_comparison_trains_every_variant_and_seed_from_its_own_start(tmp_path):
     named = ",".join(f"runs/comparison/{variant}" for variant in variants)
     assert f"--mode=compare|--runs={named}|" in calls[-1]
     assert run("comparison.sh", "--seeds=many", PYTHON=python).returncode == 2
+
+
+def test_slurm_wants_a_process_for_each_gpu(tmp_path):
+    stub(tmp_path / "srun", 'echo "$@"')
+    cluster = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "SLURM_SUBMIT_DIR": str(tmp_path),
+        "SLURM_CPUS_PER_TASK": "6",
+        "SLURM_TASKS_PER_NODE": "8(x4)",
+    }
+    result = run("slurm.sh", "--config=x", **cluster, SLURM_GPUS_ON_NODE="8")
+    assert result.returncode == 0, result.stderr
+    assert "--cpus-per-task=6" in result.stdout and "launch.py --config=x" in result.stdout
+    assert run("slurm.sh", **cluster).returncode == 0  # no GPUs
+    result = run("slurm.sh", **cluster | {"SLURM_TASKS_PER_NODE": "1(x4)"}, SLURM_GPUS_ON_NODE="8")
+    assert result.returncode == 2 and "--ntasks-per-node=8" in result.stderr and not result.stdout

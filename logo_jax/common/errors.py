@@ -1,6 +1,7 @@
 """Errors that a user can mend: one sentence that names the file, row or field, and the mend."""
 
 import difflib
+import signal
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -14,8 +15,12 @@ class UserError(Exception):
     """
 
 
+# Ctrl-C, a scheduler's stop, and the end of the terminal.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class Interrupted(Exception):
-    """SIGTERM or Ctrl-C came; the work is saved, and the message says how to go on."""
+    """A stop signal came; the work is saved, and the message says how to go on."""
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:

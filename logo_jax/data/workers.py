@@ -16,6 +16,7 @@ from absl import flags
 from jaxtyping import UInt8
 
 from logo_jax.common import heap
+from logo_jax.common.errors import STOP_SIGNALS
 from logo_jax.data import pool, shared_frames
 
 # The alignment that JAX asks for: on a CPU, a batch that has it becomes a device array uncopied.
@@ -73,12 +74,12 @@ def new_frames(shape: tuple[int, ...]) -> Iterator[UInt8[np.ndarray, "..."]]:
 
 @contextlib.contextmanager
 def _stop_signals_held() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back for the block; processes that it starts hold them for good.
+    """Hold stop signals back for the block; processes that it starts hold them for good.
 
     A worker that is still importing would die of a signal to the group, before `_start_worker`.
     """
     multiprocessing.resource_tracker.ensure_running()  # which must not hold them
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
@@ -89,10 +90,10 @@ def _start_worker(file: tuple[int, int] | None, index: int, count: int) -> None:
     global _slots
     if file is not None:
         _slots = shared_frames.Slots(*file, index)
-    # Ctrl-C in a terminal and a scheduler's SIGTERM reach every process of the group, but the
-    # parent alone decides: it finishes its step, which may need another batch, and ends us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Ctrl-C in a terminal, its end, and a scheduler's SIGTERM reach every process of the group, but
+    # the parent alone decides: it finishes its step, which may need another batch, and ends us.
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     heap.keep_freed_memory()
     pool.end_with_parent()  # Grain's workers do not notice when it was killed
     cv2.setNumThreads(0)  # the workers share the cores already

@@ -26,6 +26,13 @@ OVERRIDE = re.compile(r"--?(no)?config\.([^=]*)(=?)")
 FROM_CONFIG = ("train", "cross_validate", "study")
 # Modes that read the folders of finished runs.
 OF_FINISHED = ("summarize", "compare", "report")
+# Flags that only some modes read.
+ONLY_IN = {
+    "output": ("evaluate", "predict", *OF_FINISHED),
+    "checkpoint": ("evaluate", "predict"),
+    "split": ("evaluate",),
+    "input": ("predict",),
+}
 # Flags that name folders.
 FOLDERS = ("workdir", "output", "input", "checkpoint", "runs")
 
@@ -91,6 +98,12 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
         raise UserError(f"--sweep and --seeds train: leave --mode={mode} out.")
     if given.with_accuracy and mode != "study":
         raise UserError("--with_accuracy trains the schemes of a study: add --mode=study.")
+    for flag, modes in ONLY_IN.items():
+        if given[flag].present and mode not in modes:
+            raise UserError(
+                f"--{flag} belongs to --mode={' and --mode='.join(modes)}, and --mode={mode} does "
+                "not read it: leave it out."
+            )
     if given.folds and mode != "cross_validate":
         raise UserError("--folds chooses folds of --mode=cross_validate: give both, or neither.")
     if given.runs and mode not in OF_FINISHED:

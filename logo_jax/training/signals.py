@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: in the training loop, finish the step and save; elsewhere, end in order."""
+"""Signals that stop: in the training loop, finish the step and save; elsewhere, end in order."""
 
 import os
 import signal
@@ -7,7 +7,8 @@ import threading
 import time
 from types import FrameType
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+from logo_jax.common.errors import STOP_SIGNALS
+
 # A process group, a cluster and a script that hands a signal on may each send the same stop.
 SAME_STOP_SECONDS = 2.0
 
@@ -40,13 +41,17 @@ def raise_on_stop() -> None:
 
 
 def _listen() -> None:
-    for number in STOPPING:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _raise)
+    for number in _heard():
+        signal.signal(number, _raise)
+
+
+def _heard() -> list[signal.Signals]:
+    """The stop signals that are not ignored, as SIGHUP is under nohup."""
+    return [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    for each in STOPPING:
+    for each in _heard():
         signal.signal(each, signal.SIG_DFL)
     raise Stopped(number)
 
@@ -79,7 +84,7 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         # Python delivers signals to the main thread only; elsewhere there is nothing to catch.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._stop) for number in STOPPING}
+            self._before = {number: signal.signal(number, self._stop) for number in _heard()}
         return self
 
     def __exit__(self, *error: object) -> None:

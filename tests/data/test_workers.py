@@ -14,12 +14,13 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
     import functools, multiprocessing, os, signal, sys, threading, time
     import numpy as np
+    from logo_jax.common.errors import STOP_SIGNALS
     from logo_jax.data import PreparedSet, pipeline
     from logo_jax.data.sampling import dynamic_sampling
 
     if __name__ == "__main__":
         received = []
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOP_SIGNALS:
             signal.signal(number, lambda number, frame: received.append(int(number)))
         prepared = PreparedSet(sys.argv[1])
         sampler = functools.partial(dynamic_sampling, segments=1, duration=1)
@@ -35,7 +36,7 @@ SCRIPT = """
 
         threading.Thread(target=signals_while_they_start).start()
         rows = next(batches)["row"].tolist() + next(batches)["row"].tolist()  # both work
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOP_SIGNALS:
             os.killpg(0, number)
         for _ in range(28):
             rows += next(batches)["row"].tolist()
@@ -68,7 +69,7 @@ def test_workers_leave_signals_to_the_parent_and_end_with_it(noise_set, tmp_path
         )
     try:
         process.wait(timeout=90)
-        assert output.read_text().startswith("[2, 15] [True, True]\n"), output.read_text()
+        assert output.read_text().startswith("[1, 2, 15] [True, True]\n"), output.read_text()
         end = time.monotonic() + 10
         while group_is_alive(process.pid) and time.monotonic() < end:
             time.sleep(0.05)

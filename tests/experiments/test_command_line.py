@@ -9,6 +9,7 @@ import launch  # its flags
 from configs import frame_folders
 from logo_jax.common.errors import Interrupted, UserError
 from logo_jax.experiments.command_line import (
+    ONLY_IN,
     choose,
     load,
     override,
@@ -27,7 +28,7 @@ RECIPE = f"{ROOT}/configs/frame_folders.py"
 @pytest.fixture(autouse=True)
 def clean_flags():
     yield
-    for name in ("config", "mode", "workdir", "folds", "runs", "seeds", "output"):
+    for name in (*("config", "mode", "workdir", "folds", "runs", "seeds"), *ONLY_IN):
         flags.FLAGS[name].unparse()
 
 
@@ -123,6 +124,10 @@ def test_a_cross_validation_takes_no_fold(arguments):
         (["--mode=compare", "--config.seed=1"], "reads finished runs: leave --config out"),
         (["--mode=compare"], "Give --runs=<folder>,<folder>"),
         (["--mode=summarize", "--runs=a,b"], "Give --output=<folder>"),
+        ([f"--config={RECIPE}", "--output=r"], "--output belongs to --mode=evaluate and .*report"),
+        (["--mode=verify", "r", "--checkpoint=last"], "--checkpoint belongs to .*=verify does not"),
+        ([f"--config={RECIPE}", "--split=val"], "--split belongs to --mode=evaluate, and"),
+        (["--mode=evaluate", "--input=x"], "--input belongs to --mode=predict, and"),
         (["--mode=verify"], "Give the folder to verify: --mode=verify <workdir>"),
         (["--mode=verify", "no such folder"], "There is no folder no such folder"),
         (["--mode=summarize", "--runs=no such folder"], "There is no folder no such folder"),

@@ -115,6 +115,12 @@ def test_what_is_missing_is_said(trained, tmp_path):
     assert text.count("no: 5 folds, ours 1") == 16 and "66.98" in text  # DFEW's published rows
     assert text.count("Not shown of run: the checkpoint of step") == 3
     assert "The most confident errors" in text and "<table" in text
+    results["data"]["caveats"] = ["AN EXCERPT: results are not comparable."]
+    (trained / "results.json").write_text(json.dumps(results))
+    text = write_report([trained], tmp_path / "report").read_text()
+    assert "run: AN EXCERPT: results are not comparable." in text
+    assert text.count("ours not the set as it was published") == 16
+    results["data"]["caveats"] = []
     results["val"] = results.pop("test")
     (trained / "results.json").write_text(json.dumps(results))
     text = write_report([trained], tmp_path / "report").read_text()

@@ -129,6 +129,17 @@ def test_a_run_is_verified(run, workdir, capsys):
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_classes_that_tie_may_be_others_on_another_device(run, workdir, monkeypatch, capsys):
+    real = module.Judge.probabilities
+    monkeypatch.setattr(module.Judge, "probabilities", lambda *a, **k: real(*a, **k)[:, ::-1])
+    with pytest.raises(UserError, match=r"probabilities differ by .* clips have another class"):
+        verify(workdir, [])
+    monkeypatch.setattr("logo_jax.experiments.verify.TOLERANCE", 1.0)  # they agree by this
+    (report,) = verify(workdir, [])
+    assert report["differences"] == [] and report["other_classes"] > 0
+    assert f"{report['other_classes']} clips have another class" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -142,6 +153,7 @@ def test_a_run_is_verified(run, workdir, capsys):
         ),
         (lambda r: r.update(step=3), "the results are of step 3, the checkpoint of 8"),
         (lambda r: r["data"].update(fingerprint="f"), "the data fingerprint is another one"),
+        (lambda r: r["data"].update(caveats=["x"]), "data.caveats are not those of the prepared"),
         (
             lambda r: r.update(selection="best_on_test", selection_metric="uar"),
             "selection is best_on_test in results.json and should be last; .*selection_metric",

@@ -31,7 +31,9 @@ SCRIPT = """
 """
 
 
-@pytest.mark.parametrize(("number", "said"), [(2, "SIGINT 130"), (15, "SIGTERM 143")])
+@pytest.mark.parametrize(
+    ("number", "said"), [(1, "SIGHUP 129"), (2, "SIGINT 130"), (15, "SIGTERM 143")]
+)
 def test_a_signal_in_a_callback_of_the_garbage_collector_is_not_lost(number, said):
     command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(number)]
     root = Path(__file__).parents[2]
@@ -54,3 +56,15 @@ def test_a_stop_that_is_sent_twice_is_one_and_a_later_one_ends_the_program(monke
                 signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_what_is_ignored_stays_so():
+    """As SIGHUP under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.StopSignals() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.received == ""
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
