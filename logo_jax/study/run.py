@@ -114,8 +114,11 @@ def _measure_group(
     rows = {point: point.record() | {"status": MEASURED} for point in group}
 
     def note(what: str, point: Point, error: Exception) -> None:
+        whose = f"{point.scheme}: "
+        if point.scheme in BUILT_IN or isinstance(error, DoesNotFit):
+            whose = ""
         before = "" if rows[point]["status"] == MEASURED else f"{rows[point]['status']}; "
-        rows[point]["status"] = f"{before}{what}: {_words(point, error)}"
+        rows[point]["status"] = f"{before}{what}: {whose}{in_words(error)}"
         # What is too large, or a form that is not for this machine, is as it should be.
         if point.scheme not in BUILT_IN and not isinstance(error, DoesNotFit):
             rows[point]["failed"] = True
@@ -171,14 +174,11 @@ def _failures(point: Point) -> tuple[type[Exception], ...]:
     return (DoesNotFit, UserError, jax.errors.JaxRuntimeError)
 
 
-def _words(point: Point, error: Exception) -> str:
+def in_words(error: Exception) -> str:
     """The error in one line, with its class where it is not made for reading."""
-    if isinstance(error, DoesNotFit):
-        return str(error)
     words = next(iter(str(error).splitlines()), "")
-    if not isinstance(error, UserError):
-        words = f"{type(error).__name__}: {words}"
-    return words if point.scheme in BUILT_IN else f"{point.scheme}: {words}"
+    readable = isinstance(error, UserError | DoesNotFit)
+    return words if readable else f"{type(error).__name__}: {words}"
 
 
 def count_point(point: Point) -> Row:

@@ -57,17 +57,15 @@ def memory_column(rows: Sequence[Row]) -> tuple[str, str]:
 
 
 def accuracy(accuracy: Sequence[Row]) -> list[str]:
-    if not accuracy:
-        return []
     body = [
         (
             row["scheme"],
             str(len(row["war"])),
             _percent(row["war"]),
             _percent(row["uar"]),
-            f"{row['tokens_multiply_adds'] / 1e6:,.1f}",
-            f"{row['products'] / 1e6:,.2f}",
-            f"{row['multiply_adds'] / 1e6:,.1f}",
+            _number(row, "tokens_multiply_adds", "{:,.1f}", 1e6),
+            _number(row, "products", "{:,.2f}", 1e6),
+            _number(row, "multiply_adds", "{:,.1f}", 1e6),
             _time(row, "training"),
             row["status"],
         )
