@@ -50,13 +50,13 @@ def run_study(study: Study, workdir: Path) -> list[Row]:
     make_folder(workdir)
     machine = describe_machine()
     rows = read_rows(workdir / LINES, machine)
-    # What did not fit is tried again when it may take another share of the memory, and what failed
-    # is tried again each time.
+    # What failed is tried again each time. What did not fit is when it may take another share of
+    # the memory, and each time where that is what happens to be free.
     known = {
         identity(row): row
         for row in rows
         if row["status"] == MEASURED
-        or (row.get("memory_gib") == study.memory_gib and not row.get("failed"))
+        or (row.get("memory_gib") == study.memory_gib > 0 and not row.get("failed"))
     }
     groups = study.groups()
     points = [point for group in groups for point in group]
@@ -98,7 +98,9 @@ def describe_machine() -> str:
     if device.platform == "cpu":
         models = [line for line in _lines_of_cpuinfo() if line.startswith("model name")]
         name = models[0].partition(":")[2].strip() if models else name
-        name += f", {os.cpu_count()} cores"
+        # Those that this process may use: a container or a batch job has fewer than the machine.
+        own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        name += f", {own} cores"
     return f"{name}, jax {jax.__version__}"
 
 
@@ -150,7 +152,8 @@ def _measure_group(
             row[f"{name}_peak_mib"] = program.peak / MIB
             if taken is not None:
                 row[f"{name}_measured_mib"] = taken / MIB
-            row[f"{name}_compiler_flops"] = program.compiler_flops
+            if program.compiler_flops is not None:
+                row[f"{name}_compiler_flops"] = program.compiler_flops
         found = time_in_turn(programs, repeats, partial(note, name))
         for point, samples in found.items():
             row = rows[point]

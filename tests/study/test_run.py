@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 
 import jax
@@ -85,6 +86,28 @@ def test_what_does_not_fit_does_not_stop_the_study(tmp_path):
     assert again[0]["status"] == "measured" and again[2] == ours
 
 
+def test_what_did_not_fit_into_the_free_memory_is_tried_again(tmp_path, monkeypatch):
+    study = Study(**TINY | {"schemes": ("full",)})
+    monkeypatch.setattr(run, "free_memory", lambda: 100)
+    (row,) = run.run_study(study, tmp_path)
+    assert row["status"].startswith("forward: needs") and row["memory_gib"] == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(run, "matmul_rate", lambda dtype: 1e9)
+    (row,) = run.run_study(study, tmp_path)
+    assert row["status"] == "measured"
+
+
+def test_a_compiler_without_an_estimate(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda _: {})
+    (row,) = run.run_study(Study(**TINY | {"schemes": ("full",)}), tmp_path)
+    assert row["status"] == "measured" and "forward_compiler_flops" not in row
+
+
+def test_the_cores_are_those_of_the_process(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    assert ", 3 cores, jax" in run.describe_machine()
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -92,6 +115,7 @@ def test_what_does_not_fit_does_not_stop_the_study(tmp_path):
         ("memory_gib", float("inf"), "memory_gib is inf"),
         ("memory_gib", -1, "memory_gib is -1"),
         ("schemes", ("full:",), "attention_impl"),
+        ("schemes", ("full", "mixing:chunked"), "dims has 8: .* give at least 16, or leave mixing"),
     ],
 )
 def test_choices_that_no_study_can_use(field, value, message):
