@@ -220,6 +220,15 @@ def block_cost(
     return attention_cost(scheme, grid, dim, options) + Parts(mlp=2 * tokens * dim * mlp_dim)
 
 
+def blocks_cost(scheme: str, grid: Shape, dim: int, options: AttentionOptions) -> Parts:
+    """All blocks of a token model with LogoFormer's depth and share of MLP; no backbone, no head.
+
+    The study has grids and not clips, so it cannot know the backbone.
+    """
+    mlp_dim = dim * LogoFormer.mlp_dim // LogoFormer.dim
+    return block_cost(scheme, grid, dim, mlp_dim, options) * LogoFormer.num_blocks
+
+
 def model_cost(model: LogoFormer, clip: tuple[int, int, int]) -> Parts:
     """The whole token model for one clip.
 

@@ -16,7 +16,7 @@ from logo_jax.common.files import make_folder
 from logo_jax.common.progress import Progress
 from logo_jax.models.blocks import BUILT_IN
 from logo_jax.study.count import MultiplyAdds, breakdown
-from logo_jax.study.formulas import FORMULAS, attention_cost
+from logo_jax.study.formulas import FORMULAS, attention_cost, blocks_cost, inequality_holds
 from logo_jax.study.measure import (
     DoesNotFit,
     Program,
@@ -206,14 +206,19 @@ def count_point(point: Point) -> Row:
     }
     if point.scheme in FORMULAS:
         parts = attention_cost(point.scheme, point.grid, point.dim, plain.options)
+        model = blocks_cost(point.scheme, point.grid, point.dim, plain.options)
         row |= {
             "projections": parts.projections,
             "products": parts.products,
             "pooling": parts.pooling,
             "weighted_pooling": parts.weighted_pooling,
+            "mlp": model.mlp,
+            "model": model.total(products=True),
             "formula_matches_count": (parts.dense, parts.products)
             == (row["counted_dense"], row["counted_products"]),
         }
+    if point.window:
+        row["inequality_9"] = inequality_holds(point.grid, point.window)
     return row
 
 
