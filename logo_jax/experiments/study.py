@@ -7,24 +7,27 @@ With accuracy, every scheme is trained on the same clips with each seed, as a sw
 finished.
 """
 
+import copy
 import csv
 import glob
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from logo_jax.common.errors import UserError, suggest
+from logo_jax.common.errors import Interrupted, UserError, suggest
 from logo_jax.common.files import atomic_writer, make_folder, write_json
 from logo_jax.experiments import config as configs
 from logo_jax.experiments import parts
 from logo_jax.experiments.command_line import load
 from logo_jax.experiments.sweep import sweep
+from logo_jax.experiments.train import train
 from logo_jax.models.blocks import BUILT_IN
 from logo_jax.study.count import breakdown
 from logo_jax.study.formulas import CONVENTION
@@ -38,7 +41,7 @@ from logo_jax.study.measure import (
 )
 from logo_jax.study.points import Study
 from logo_jax.study.report import write_report
-from logo_jax.study.run import LINES, goes_on, run_study
+from logo_jax.study.run import LINES, goes_on, in_words, run_study
 from logo_jax.training.signals import Stopped
 
 FOLDER = "accuracy"  # of the trainings, in the workdir
@@ -115,25 +118,72 @@ def run_with_accuracy(
     schemes = list(dict.fromkeys(name.partition(":")[0] for name in chosen.schemes))
     folder = workdir / FOLDER
     check_sources(folder, {scheme: chosen.source(scheme) for scheme in schemes})
+    unbuilt = check_recipe(config, recipe, schemes)
     rows = run_study(chosen, workdir)
+    write_report(rows, workdir)  # what was measured is there whatever comes of the trainings
     working = {row["scheme"] for row in rows if not row.get("failed")}
     schemes = [scheme for scheme in schemes if scheme in working or scheme in BUILT_IN]
     if not schemes:
         raise UserError(f"No scheme could be measured: {workdir / LINES} says why.")
-    failed = None
-    try:
-        sweep(config, folder, [f"model.attention={','.join(schemes)}"], seeds)
-    except UserError as error:
-        if not (folder / "sweep.csv").is_file():
-            raise
-        failed = error  # the report has what could be trained
+    trained = [scheme for scheme in schemes if scheme not in unbuilt]
+    problems = [f'{recipe} cannot build "{scheme}": {unbuilt[scheme]}' for scheme in unbuilt]
+    if trained:
+        try:
+            sweep(config, folder, [f"model.attention={','.join(trained)}"], seeds, _train)
+        except UserError as error:
+            if not (folder / "sweep.csv").is_file():
+                raise
+            problems.append(str(error))  # the report has what could be trained
     accuracy = costs(config, schemes, chosen.repeats)
+    asked = range(config.seed, config.seed + seeds)
     for row in accuracy:
-        row |= {"recipe": recipe} | outcomes(folder / "sweep.csv", row["scheme"])
+        found = outcomes(folder / "sweep.csv", row["scheme"], asked)
+        words = [found["status"], *([f"cost: {row['status']}"] if "status" in row else [])]
+        row |= {"recipe": recipe} | found | {"status": "; ".join(words)}
     _write(accuracy, workdir)
     write_report(rows, workdir, accuracy)
-    if failed is not None:
-        raise failed
+    if problems:
+        raise UserError("; ".join(problems))
+
+
+def check_recipe(config: ConfigDict, recipe: str, schemes: Sequence[str]) -> dict[str, str]:
+    """Build the recipe's model with every scheme, before anything is measured.
+
+    Returns:
+        Schemes of one's own whose code raises an error, with its words.
+
+    Raises:
+        UserError: the recipe does not go with a scheme; the message names both.
+    """
+    unbuilt = {}
+    for scheme in schemes:
+        try:
+            configs.check(_with_scheme(config, scheme))
+        except UserError as error:
+            raise UserError(f'{recipe} cannot train "{scheme}": {error}') from error
+        except Exception as error:
+            if scheme in BUILT_IN:
+                raise
+            unbuilt[scheme] = in_words(error)
+    return unbuilt
+
+
+def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Train and judge; what a scheme of one's own raises is the error of its run alone."""
+    try:
+        return train(config, workdir)
+    except (UserError, Interrupted, jax.errors.JaxRuntimeError):  # the sweep knows them
+        raise
+    except Exception as error:
+        if config.model.attention in BUILT_IN:
+            raise
+        raise UserError(in_words(error)) from error
+
+
+def _with_scheme(config: ConfigDict, scheme: str) -> ConfigDict:
+    config = copy.deepcopy(config)  # keeps the types of fields that are not set
+    config.model.attention = scheme
+    return config
 
 
 def check_sources(folder: Path, sources: dict[str, str]) -> None:
@@ -171,65 +221,86 @@ def check_sources(folder: Path, sources: dict[str, str]) -> None:
 TOKEN_SYSTEMS = ("logo_former", "stt", "timesformer", "xvit", "vivit_fact")
 
 
-def outcomes(table: Path, scheme: str) -> Row:
-    """WAR and UAR of every seed of a scheme, from the CSV of the sweep, and what went wrong."""
-    with table.open(encoding="utf-8", newline="") as file:
-        runs = [row for row in csv.DictReader(file) if row["model.attention"] == scheme]
+def outcomes(table: Path, scheme: str, seeds: Container[int]) -> Row:
+    """WAR and UAR of a scheme with these seeds, from the CSV of the sweep, and what went wrong.
+
+    The CSV may have seeds of earlier runs, which the other schemes lack.
+    """
+    runs = []
+    if table.is_file():  # nothing was trained where no scheme could be built
+        with table.open(encoding="utf-8", newline="") as file:
+            runs = [row for row in csv.DictReader(file) if row["model.attention"] == scheme]
+    runs = [run for run in runs if int(run["seed"]) in seeds]
     done = sorted((run for run in runs if not run["error"]), key=lambda run: int(run["seed"]))
     errors = list(dict.fromkeys(run["error"] for run in runs if run["error"]))
     return {
         "seeds": [int(run["seed"]) for run in done],
         "war": [float(run["war"]) for run in done],
         "uar": [float(run["uar"]) for run in done],
-        "status": "; ".join(errors) or "trained",
+        "status": "; ".join(errors) or ("trained" if done else "not trained"),
     }
 
 
 def costs(config: ConfigDict, schemes: Sequence[str], repeats: int) -> list[Row]:
-    """Multiply-adds and times of the recipe's whole model with each scheme, for one clip."""
-    rows: list[Row] = []
+    """Multiply-adds and times of the recipe's whole model with each scheme, for one clip.
+
+    A row lacks what could not be had; then its `status` says why.
+    """
+    rows: dict[str, Row] = {scheme: {"scheme": scheme, "repeats": repeats} for scheme in schemes}
     programs: dict[str, Program] = {}
+
+    def note(scheme: str, error: Exception) -> None:
+        rows[scheme]["status"] = in_words(error)
+        print(f"study: {scheme}, whole model: {in_words(error)}")
+
     for scheme in schemes:
-        one = config.copy_and_resolve_references()
-        one.model.attention = scheme
-        model = parts.build_model(one, num_classes=7)
-        clip = jax.ShapeDtypeStruct((1, *parts.clip_shape(one)), jnp.float32)
-        variables = jax.eval_shape(model.init, jax.random.key(0), clip)
-
-        rest = {
-            name: jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), value)
-            for name, value in variables.items()
-            if name != "params"
-        }
-
-        def loss(params: Any, clip: Any, model: Any = model, rest: Any = rest) -> Any:
-            return jnp.square(model.apply({"params": params, **rest}, clip).logits).sum()
-
-        # Half of two clips, as `study.run.count_point` says.
-        two = jax.ShapeDtypeStruct((2, *clip.shape[1:]), clip.dtype)
-        counts = breakdown(lambda v, x, model=model: model.apply(v, x), variables, two) // 2
-        tokens = counts.dense + counts.products
-        rows.append(
-            {
-                "scheme": scheme,
-                "multiply_adds": counts.convolutions + tokens,
-                "tokens_multiply_adds": tokens,
-                "products": counts.products,
-            }
-        )
         try:
-            programs[scheme] = compile_program(
-                jax.grad(loss), (variables["params"], clip), free_memory()
-            )
-        except DoesNotFit as error:  # its accuracy is known all the same
-            print(f"study: {scheme}: no time of the whole model: {error}")
-    times = time_in_turn(programs, repeats)
-    for row in rows:
-        if samples := times.get(str(row["scheme"])):
-            seconds, spread = median_and_spread(samples)
-            row |= {"training_ms": 1e3 * seconds, "training_spread_ms": 1e3 * spread}
-        row["repeats"] = repeats
-    return rows
+            model, variables, clip = _model_and_shapes(config, scheme)
+            rows[scheme] |= _count(model, variables, clip)
+            programs[scheme] = _program(model, variables, clip)
+        except Exception as error:  # its accuracy is known all the same
+            foreseen = isinstance(error, DoesNotFit | jax.errors.JaxRuntimeError)
+            if scheme in BUILT_IN and not foreseen:
+                raise
+            note(scheme, error)
+    for scheme, samples in time_in_turn(programs, repeats, note).items():
+        seconds, spread = median_and_spread(samples)
+        rows[scheme] |= {"training_ms": 1e3 * seconds, "training_spread_ms": 1e3 * spread}
+    return list(rows.values())
+
+
+def _model_and_shapes(config: ConfigDict, scheme: str) -> tuple[nn.Module, Any, Any]:
+    model = parts.build_model(_with_scheme(config, scheme), num_classes=7)
+    clip = jax.ShapeDtypeStruct((1, *parts.clip_shape(config)), jnp.float32)
+    return model, jax.eval_shape(model.init, jax.random.key(0), clip), clip
+
+
+def _count(model: nn.Module, variables: Any, clip: Any) -> Row:
+    """Multiply-adds of the plain form: half of two clips, as `study.run.count_point` says."""
+    plain = model.clone(attention_impl="xla")
+    two = jax.ShapeDtypeStruct((2, *clip.shape[1:]), clip.dtype)
+    counts = breakdown(plain.apply, variables, two) // 2
+    tokens = counts.dense + counts.products
+    return {
+        "multiply_adds": counts.convolutions + tokens,
+        "tokens_multiply_adds": tokens,
+        "products": counts.products,
+    }
+
+
+def _program(model: nn.Module, variables: Any, clip: Any) -> Program:
+    """Forward and backward, in the form of the recipe."""
+    rest = {
+        name: jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), value)
+        for name, value in variables.items()
+        if name != "params"
+    }
+
+    def loss(params: Any, clip: Any) -> Any:
+        out: Any = model.apply({"params": params, **rest}, clip)
+        return jnp.square(out.logits).sum()
+
+    return compile_program(jax.grad(loss), (variables["params"], clip), free_memory())
 
 
 def _write(accuracy: Sequence[Row], workdir: Path) -> None:

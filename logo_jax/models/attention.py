@@ -55,7 +55,8 @@ def full_attention(
         The mixed values in the type of `v`. The softmax runs in float32 at least.
 
     Raises:
-        UserError: `impl` is unknown, or "cudnn" where there is no GPU or the type is float32.
+        UserError: `impl` is unknown, or "cudnn" where there is no GPU, the type is float32, or JAX
+            refuses the shapes.
     """
     attend = pick(IMPLEMENTATIONS, impl, "attention_impl")
     if observe is None:
@@ -245,7 +246,15 @@ def _cudnn_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
         mask = jnp.broadcast_to(mask, (*batch, *mask.shape[-2:]))
         mask = mask.reshape(-1, 1, *mask.shape[-2:])
     flat_q, flat_k, flat_v = (x.reshape(-1, *x.shape[-3:]) for x in (q, k, v))
-    mixed = jax.nn.dot_product_attention(flat_q, flat_k, flat_v, mask=mask, implementation="cudnn")
+    try:
+        mixed = jax.nn.dot_product_attention(
+            flat_q, flat_k, flat_v, mask=mask, implementation="cudnn"
+        )
+    except (NotImplementedError, ValueError, RuntimeError) as error:  # of its size or this GPU
+        raise UserError(
+            f'attention_impl="cudnn" cannot compute heads of {q.shape[-1]} channels here, as JAX '
+            f'says ({error}): choose dim and num_heads otherwise, or "xla" or "chunked".'
+        ) from error
     return mixed.reshape(q.shape)
 
 

@@ -2,8 +2,10 @@
 
 Convention, that of the papers' tables: one multiply-add is one; only convolutions and matrix
 products count; multiply-adds on the padding of a convolution count too, as hardware and the usual
-counters have them. The compiler's own estimate (`cost_analysis`) counts differently: two per
-multiply-add, none on padding, and the body of a loop once whatever its length.
+counters have them. The zeros that the gradient of a strided convolution by its input sets between
+entries do not, so that it counts as the convolution itself. The compiler's own estimate
+(`cost_analysis`) counts differently: two per multiply-add, none on padding, and the body of a loop
+once whatever its length.
 
 A matrix product with batch axes multiplies activations by activations: the two products of
 attention. The usual counters leave those out, so they are counted apart.
@@ -111,12 +113,15 @@ def _dot_general(equation: JaxprEqn) -> MultiplyAdds:
 
 
 def _convolution(equation: JaxprEqn) -> MultiplyAdds:
-    """Every output entry takes one multiply-add per kernel position and channel of its group."""
+    """Every output entry takes one multiply-add per kernel position and channel of its group.
+
+    Where the input is dilated, as in the gradient of a strided convolution by its input, all but
+    one of `prod(lhs_dilation)` entries are zeros: divided by it, exact but for the borders.
+    """
     kernel = _shape(equation.invars[1])
     out_channels = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-    return MultiplyAdds(
-        convolutions=prod(_shape(equation.outvars[0])) * prod(kernel) // out_channels
-    )
+    count = prod(_shape(equation.outvars[0])) * prod(kernel) // out_channels
+    return MultiplyAdds(convolutions=count // prod(equation.params["lhs_dilation"]))
 
 
 def _shape(variable: Any) -> tuple[int, ...]:

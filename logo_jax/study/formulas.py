@@ -16,6 +16,7 @@ weighted pool (multiply and sum, which a matrix unit does not do) do not; the la
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from math import prod
+from typing import Any
 
 from logo_jax.common.errors import UserError, pick
 from logo_jax.models.backbones import BLOCKS_PER_STAGE
@@ -185,8 +186,8 @@ def attention_cost(scheme: str, grid: Shape, dim: int, options: AttentionOptions
     """The attention module of one block.
 
     Raises:
-        UserError: no formula of that name, one that gives no `Parts`, or a window that does not
-            divide the grid.
+        UserError: no formula of that name, one that gives no `Parts` or a part that is no count,
+            or a window that does not divide the grid.
     """
     formula = pick(FORMULAS, scheme, "attention formula")
     parts = formula(grid, class_tokens(scheme, grid[0]), dim, options)
@@ -194,7 +195,21 @@ def attention_cost(scheme: str, grid: Shape, dim: int, options: AttentionOptions
         raise UserError(
             f'The formula of "{scheme}" gives a {type(parts).__name__}: it must give Parts.'
         )
-    return parts
+    return Parts(*(_count(scheme, f.name, getattr(parts, f.name)) for f in fields(Parts)))
+
+
+def _count(scheme: str, name: str, value: Any) -> int:
+    """A part as int, which JSON can hold: a formula may give numpy's integers or whole floats."""
+    try:
+        count = int(value)
+        if count == value and count >= 0:
+            return count
+    except (TypeError, ValueError, OverflowError):  # no number, NaN, infinity
+        pass
+    raise UserError(
+        f'The formula of "{scheme}" gives {name}={value}: it must be a whole number of '
+        "multiply-adds, 0 or more."
+    )
 
 
 def block_cost(
@@ -203,6 +218,15 @@ def block_cost(
     """One block: the attention module, and an MLP on all tokens, class tokens included."""
     tokens = prod(grid) + class_tokens(scheme, grid[0])
     return attention_cost(scheme, grid, dim, options) + Parts(mlp=2 * tokens * dim * mlp_dim)
+
+
+def blocks_cost(scheme: str, grid: Shape, dim: int, options: AttentionOptions) -> Parts:
+    """All blocks of a token model with LogoFormer's depth and share of MLP; no backbone, no head.
+
+    The study has grids and not clips, so it cannot know the backbone.
+    """
+    mlp_dim = dim * LogoFormer.mlp_dim // LogoFormer.dim
+    return block_cost(scheme, grid, dim, mlp_dim, options) * LogoFormer.num_blocks
 
 
 def model_cost(model: LogoFormer, clip: tuple[int, int, int]) -> Parts:

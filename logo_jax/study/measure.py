@@ -92,14 +92,14 @@ class Program:
         temporary: bytes beside arguments and results.
         peak: bytes held while it runs, arguments and results included.
         compiler_flops: the compiler's own estimate, for information (`count.py` says why it
-            differs from a count).
+            differs from a count); None where it has none.
     """
 
     compiled: Any
     arguments: tuple[Any, ...]
     temporary: int
     peak: int
-    compiler_flops: float
+    compiler_flops: float | None
 
     def run(self) -> None:
         jax.block_until_ready(self.compiled(*self.arguments))
@@ -136,7 +136,7 @@ def compile_program(fn: Any, shapes: tuple[Any, ...], limit: int | None) -> Prog
             needed = max(peak, arguments + results + 2 * largest_product(traced.jaxpr.jaxpr))
         if limit is not None and needed > limit:
             raise DoesNotFit(f"needs {gib(needed)}, has {gib(limit)}")
-        flops = float((compiled.cost_analysis() or {}).get("flops", float("nan")))
+        flops = (compiled.cost_analysis() or {}).get("flops")
         program = Program(compiled, _random(shapes), temporary, peak, flops)
         program.run()
     except jax.errors.JaxRuntimeError as error:

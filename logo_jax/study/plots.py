@@ -291,7 +291,8 @@ def frontier(accuracy: Sequence[Row]) -> Draw:
     """WAR and UAR against multiply-adds, with their spread over seeds.
 
     Args:
-        accuracy: a row for each scheme, with `tokens_multiply_adds` and the lists `war` and `uar`.
+        accuracy: a row for each scheme, with `tokens_multiply_adds` and lists `war` and `uar` that
+            are not empty.
     """
 
     def draw(theme: Theme) -> Figure:
@@ -301,13 +302,10 @@ def frontier(accuracy: Sequence[Row]) -> Draw:
             points = {
                 row["scheme"]: (row["tokens_multiply_adds"] / 1e6, 100 * float(np.mean(row[name])))
                 for row in accuracy
-                if row[name]
             }
             best = undominated(points)
             axes.step(*zip(*best, strict=True), where="post", color=theme.faint, lw=5, zorder=0)
             for row in accuracy:
-                if not row[name]:
-                    continue
                 x, y = points[row["scheme"]]
                 own = colour(row["scheme"], theme)
                 values = 100 * np.asarray(row[name])

@@ -180,6 +180,15 @@ class Study:
             pick(IMPLEMENTATIONS, impl if colon else "xla", "attention_impl")
         for dtype in self.dtypes:
             compute_dtype(dtype)
+        # With fewer channels `mixing` would take none from the neighbouring frames.
+        least = AttentionOptions().mixing_share * self.num_heads
+        mixing = "grid" in self.series and "mixing" in {n.partition(":")[0] for n in self.schemes}
+        if mixing and min(self.dims) < least:
+            raise UserError(
+                f"dims has {min(self.dims)}: of the channels of each of {self.num_heads} heads "
+                f"(num_heads) mixing takes 1/{AttentionOptions().mixing_share} from either "
+                f"neighbouring frame, so give at least {least}, or leave mixing out of schemes."
+            )
         if not self.groups():
             raise UserError(f"There is nothing to measure: {'; '.join(self.unused())}.")
 

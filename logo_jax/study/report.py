@@ -44,7 +44,8 @@ def write_report(rows: Sequence[Row], workdir: Path, accuracy: Sequence[Row] = (
         ("cost", [page.heading("Multiply-adds"),
                   page.paragraph(f"{CONVENTION} Here with the products of attention.")]),
         ("", [page.heading("local_global against the others"), compared] if compared else []),
-        ("accuracy", [page.heading("Accuracy and cost"), *tables.accuracy(accuracy)]),
+        ("", [page.heading("Accuracy and cost"), *tables.accuracy(accuracy)] if accuracy else []),
+        ("accuracy", []),
         ("", [page.heading("Growth with frames and with resolution")]),
         ("exponents", [page.paragraph(_GROWTH)]),
         ("", [tables.exponents(rows)]),
@@ -170,6 +171,6 @@ def _drawings(rows: Sequence[Row], accuracy: Sequence[Row]) -> list[tuple[str, s
         found.append(("exponents", "Time against frames and positions, by scheme", drawing))
     if times := plots.of_series(rows, "window"):
         found.append(("window", "Pairs and time against window size", window_curve(times)))
-    if any(row["war"] for row in accuracy):
-        found.append(("accuracy", "WAR and UAR against cost", plots.frontier(accuracy)))
+    if placed := [row for row in accuracy if row["war"] and "tokens_multiply_adds" in row]:
+        found.append(("accuracy", "WAR and UAR against cost", plots.frontier(placed)))
     return found

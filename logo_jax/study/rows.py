@@ -65,8 +65,9 @@ OPTIONAL: dict[str, Callable[[Any], bool]] = {
         for passes in ("forward", "training")
         for name in ("temporary", "peak", "measured")
     },
-    **dict.fromkeys(("memory_gib", "projections", "products", "pooling"), _number),
+    **dict.fromkeys(("memory_gib", "projections", "products", "pooling", "mlp", "model"), _number),
     "formula_matches_count": _truth,
+    "inequality_9": _truth,
     "failed": _truth,
     "source": _text,
 }

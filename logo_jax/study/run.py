@@ -16,7 +16,7 @@ from logo_jax.common.files import make_folder
 from logo_jax.common.progress import Progress
 from logo_jax.models.blocks import BUILT_IN
 from logo_jax.study.count import MultiplyAdds, breakdown
-from logo_jax.study.formulas import FORMULAS, attention_cost
+from logo_jax.study.formulas import FORMULAS, attention_cost, blocks_cost, inequality_holds
 from logo_jax.study.measure import (
     DoesNotFit,
     Program,
@@ -50,13 +50,13 @@ def run_study(study: Study, workdir: Path) -> list[Row]:
     make_folder(workdir)
     machine = describe_machine()
     rows = read_rows(workdir / LINES, machine)
-    # What did not fit is tried again when it may take another share of the memory, and what failed
-    # is tried again each time.
+    # What failed is tried again each time. What did not fit is when it may take another share of
+    # the memory, and each time where that is what happens to be free.
     known = {
         identity(row): row
         for row in rows
         if row["status"] == MEASURED
-        or (row.get("memory_gib") == study.memory_gib and not row.get("failed"))
+        or (row.get("memory_gib") == study.memory_gib > 0 and not row.get("failed"))
     }
     groups = study.groups()
     points = [point for group in groups for point in group]
@@ -98,7 +98,9 @@ def describe_machine() -> str:
     if device.platform == "cpu":
         models = [line for line in _lines_of_cpuinfo() if line.startswith("model name")]
         name = models[0].partition(":")[2].strip() if models else name
-        name += f", {os.cpu_count()} cores"
+        # Those that this process may use: a container or a batch job has fewer than the machine.
+        own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        name += f", {own} cores"
     return f"{name}, jax {jax.__version__}"
 
 
@@ -114,8 +116,11 @@ def _measure_group(
     rows = {point: point.record() | {"status": MEASURED} for point in group}
 
     def note(what: str, point: Point, error: Exception) -> None:
+        whose = f"{point.scheme}: "
+        if point.scheme in BUILT_IN or isinstance(error, DoesNotFit):
+            whose = ""
         before = "" if rows[point]["status"] == MEASURED else f"{rows[point]['status']}; "
-        rows[point]["status"] = f"{before}{what}: {_words(point, error)}"
+        rows[point]["status"] = f"{before}{what}: {whose}{in_words(error)}"
         # What is too large, or a form that is not for this machine, is as it should be.
         if point.scheme not in BUILT_IN and not isinstance(error, DoesNotFit):
             rows[point]["failed"] = True
@@ -147,7 +152,8 @@ def _measure_group(
             row[f"{name}_peak_mib"] = program.peak / MIB
             if taken is not None:
                 row[f"{name}_measured_mib"] = taken / MIB
-            row[f"{name}_compiler_flops"] = program.compiler_flops
+            if program.compiler_flops is not None:
+                row[f"{name}_compiler_flops"] = program.compiler_flops
         found = time_in_turn(programs, repeats, partial(note, name))
         for point, samples in found.items():
             row = rows[point]
@@ -171,14 +177,11 @@ def _failures(point: Point) -> tuple[type[Exception], ...]:
     return (DoesNotFit, UserError, jax.errors.JaxRuntimeError)
 
 
-def _words(point: Point, error: Exception) -> str:
+def in_words(error: Exception) -> str:
     """The error in one line, with its class where it is not made for reading."""
-    if isinstance(error, DoesNotFit):
-        return str(error)
     words = next(iter(str(error).splitlines()), "")
-    if not isinstance(error, UserError):
-        words = f"{type(error).__name__}: {words}"
-    return words if point.scheme in BUILT_IN else f"{point.scheme}: {words}"
+    readable = isinstance(error, UserError | DoesNotFit)
+    return words if readable else f"{type(error).__name__}: {words}"
 
 
 def count_point(point: Point) -> Row:
@@ -203,14 +206,19 @@ def count_point(point: Point) -> Row:
     }
     if point.scheme in FORMULAS:
         parts = attention_cost(point.scheme, point.grid, point.dim, plain.options)
+        model = blocks_cost(point.scheme, point.grid, point.dim, plain.options)
         row |= {
             "projections": parts.projections,
             "products": parts.products,
             "pooling": parts.pooling,
             "weighted_pooling": parts.weighted_pooling,
+            "mlp": model.mlp,
+            "model": model.total(products=True),
             "formula_matches_count": (parts.dense, parts.products)
             == (row["counted_dense"], row["counted_products"]),
         }
+    if point.window:
+        row["inequality_9"] = inequality_holds(point.grid, point.window)
     return row
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from logo_jax.common import page
 from logo_jax.models import build
 from logo_jax.models.blocks import BUILT_IN
+from logo_jax.models.token_model import LogoFormer
 from logo_jax.study import plots
 from logo_jax.study.count import breakdown
 from logo_jax.study.formulas import CONVENTION, WITHOUT_PRODUCTS
@@ -57,17 +58,15 @@ def memory_column(rows: Sequence[Row]) -> tuple[str, str]:
 
 
 def accuracy(accuracy: Sequence[Row]) -> list[str]:
-    if not accuracy:
-        return []
     body = [
         (
             row["scheme"],
             str(len(row["war"])),
             _percent(row["war"]),
             _percent(row["uar"]),
-            f"{row['tokens_multiply_adds'] / 1e6:,.1f}",
-            f"{row['products'] / 1e6:,.2f}",
-            f"{row['multiply_adds'] / 1e6:,.1f}",
+            _number(row, "tokens_multiply_adds", "{:,.1f}", 1e6),
+            _number(row, "products", "{:,.2f}", 1e6),
+            _number(row, "multiply_adds", "{:,.1f}", 1e6),
             _time(row, "training"),
             row["status"],
         )
@@ -98,9 +97,9 @@ def _percent(values: Sequence[float]) -> str:
 
 def points(rows: Sequence[Row]) -> str:
     head = ("scheme", "tokens", "window", "dim", "type", "clips", "projections + pool, M",
-            "products, M", "formula", "forward, ms", "forward + backward, ms", "measured, MiB",
-            "planned: temporary, MiB", "planned: peak, MiB", "share of matmul rate",
-            "status")  # fmt: skip
+            "products, M", "formula", "MLPs, M", "model, M", "(9)", "forward, ms",
+            "forward + backward, ms", "measured, MiB", "planned: temporary, MiB",
+            "planned: peak, MiB", "share of matmul rate", "status")  # fmt: skip
     body = [
         (
             row["label"],
@@ -112,6 +111,9 @@ def points(rows: Sequence[Row]) -> str:
             _number(row, "counted_dense", "{:,.1f}", 1e6),
             _number(row, "counted_products", "{:,.1f}", 1e6),
             {True: "equal", False: "DIFFERS", None: "none"}[row.get("formula_matches_count")],
+            _number(row, "mlp", "{:,.1f}", 1e6),
+            _number(row, "model", "{:,.1f}", 1e6),
+            {True: "holds", False: "no", None: "-"}[row.get("inequality_9")],
             _time(row, "forward"),
             _time(row, "training"),
             _number(row, "training_measured_mib", "{:,.1f}"),
@@ -126,7 +128,11 @@ def points(rows: Sequence[Row]) -> str:
         f"{CONVENTION} Memory and share are those of forward + backward. Measured memory: the peak "
         "of the process above what it had before the run, results included (Linux, CPU). The share "
         "compares the multiply-adds of the plain form with this machine's best matrix product: "
-        f"{_rates(rows)}. Formula: whether the closed form equals the count.",
+        f"{_rates(rows)}. Formula: whether the closed form equals the count. Model: by formula, "
+        f"{LogoFormer.num_blocks} blocks with their MLPs, which are "
+        f"{LogoFormer.mlp_dim // LogoFormer.dim} times as wide as the tokens, without backbone and "
+        "head. (9): whether local-global attention has fewer pairs than divided attention on these "
+        "tokens with this window.",
         head,
         body,
     )

@@ -4,6 +4,7 @@ import csv
 import html
 import json
 
+import flax.linen as nn
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -12,8 +13,9 @@ from configs import study as config_file
 from logo_jax.common.errors import UserError
 from logo_jax.experiments import command_line
 from logo_jax.experiments import study as module
+from logo_jax.models import attention, blocks
 from logo_jax.study import __main__ as study_main
-from logo_jax.study import plots, run
+from logo_jax.study import plots, report, run, tables
 from logo_jax.study.points import Study
 
 TINY = {
@@ -68,7 +70,7 @@ def test_schemes_are_trained_once_and_shown_beside_their_cost(tmp_path, monkeypa
     def trained(*_):
         raise AssertionError
 
-    monkeypatch.setattr("logo_jax.experiments.sweep.train", trained)
+    monkeypatch.setattr(module, "train", trained)
     module.study(config, workdir, with_accuracy=True)
     again = [json.loads(line) for line in (workdir / "accuracy.jsonl").read_text().splitlines()]
     assert [row["war"] for row in again] == [row["war"] for row in rows]
@@ -76,7 +78,7 @@ def test_schemes_are_trained_once_and_shown_beside_their_cost(tmp_path, monkeypa
 
 @pytest.mark.slow
 def test_the_report_has_what_could_be_trained(tmp_path, monkeypatch):
-    def sweep(config, folder, fields, seeds):
+    def sweep(config, folder, fields, seeds, job):
         assert (fields, seeds) == (["model.attention=full,local_global"], 3)
         folder.mkdir()
         lines = [f"full,{seed},0.{5 + seed},0.5,2,1,a,\n" for seed in range(3)]
@@ -99,6 +101,7 @@ def test_the_report_has_what_could_be_trained(tmp_path, monkeypatch):
 
 def test_the_recipe_is_changed_on_the_command_line(tmp_path, monkeypatch, capsys):
     seen = []
+    monkeypatch.setattr(module, "check_recipe", lambda *_: {})
     monkeypatch.setattr(module, "run_study", lambda *_: [])
     monkeypatch.setattr(module, "sweep", lambda config, *_: seen.append(config))
     monkeypatch.setattr(module, "outcomes", lambda *_: {})
@@ -145,11 +148,84 @@ def test_failed_runs_are_told(tmp_path):
     (tmp_path / "sweep.csv").write_text(
         "model.attention,seed,war,uar,step,seconds,workdir,error\n"
         "full,1,0.5,0.25,4,1,a,\nfull,0,0.75,0.5,4,1,b,\nfull,2,,,,,c,no memory\n"
-        "local,0,0.1,0.1,4,1,d,\n"
+        "local,0,0.1,0.1,4,1,d,\nfull,3,0.9,0.9,4,1,e,\n"
     )
-    assert module.outcomes(tmp_path / "sweep.csv", "full") == {
+    assert module.outcomes(tmp_path / "sweep.csv", "full", range(3)) == {
         "seeds": [0, 1], "war": [0.75, 0.5], "uar": [0.5, 0.25], "status": "no memory",
     }  # fmt: skip
+    for table in ("sweep.csv", "none.csv"):
+        found = module.outcomes(tmp_path / table, "local", range(1, 4))
+        assert found == {"seeds": [], "war": [], "uar": [], "status": "not trained"}
+
+
+def recipe(**model):
+    config = command_line.load("configs/quickstart.py")
+    config.update(SMALL_TRAINING)
+    config.model.update(model)
+    return config
+
+
+def test_a_recipe_that_a_scheme_does_not_go_with_ends_before_the_study(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "run_study", lambda *_: pytest.fail("measured"))
+    wrong = SMALL_TRAINING | {"model": SMALL_TRAINING["model"] | {"window": (2, 3, 1)}}
+    with pytest.raises(UserError, match=r'quickstart.py cannot train "local_global": .* 2 x 3 x 1'):
+        module.run_with_accuracy(Study(**TINY), tmp_path, "configs/quickstart.py", 3, wrong)
+
+
+class Broken(nn.Module):
+    """Built where the channels allow it, but never trained."""
+
+    options: object
+
+    def __call__(self, grid, cls, *, train):
+        if train or grid.shape[-1] == 8:
+            raise ValueError("not so\nand more")
+        return grid, cls
+
+
+def test_a_scheme_that_cannot_be_built_does_not_end_the_others(tmp_path, monkeypatch):
+    monkeypatch.setitem(blocks.SCHEMES, "mine", Broken)
+    row = {"failed": False, "status": "measured"}
+    monkeypatch.setattr(
+        module, "run_study", lambda *_: [row | {"scheme": name} for name in ("full", "mine")]
+    )
+    trained, reports = [], []
+    monkeypatch.setattr(module, "sweep", lambda *args: trained.append(args[2]))
+    monkeypatch.setattr(module, "write_report", lambda rows, _, *more: reports.append(more))
+    tiny = Study(**TINY | {"schemes": ("mine", "full")})
+    with pytest.raises(UserError, match='quickstart.py cannot build "mine": ValueError: not so$'):
+        module.run_with_accuracy(tiny, tmp_path, "configs/quickstart.py", 3, SMALL_TRAINING)
+    assert trained == [["model.attention=full"]] and reports[0] == ()  # measured, told, trained
+    mine, full = reports[1][0]
+    assert mine["status"] == "not trained; cost: ValueError: not so" and "products" not in mine
+    assert full["training_ms"] > 0 and full["products"] == 2 * 8 * 9**2
+    # A row without cost has its place in the table, but none in the figure.
+    page = tables.accuracy([mine])[1] + tables.accuracy([mine | {"war": [0.5], "uar": [0.5]}])[1]
+    assert page.count("cost: ValueError: not so") == 2
+    assert [name for name, *_ in report._drawings([], [mine | {"war": [0.5]}])] == ["inequality"]
+
+
+def test_what_a_scheme_of_ones_own_raises_is_the_error_of_its_run(tmp_path, monkeypatch):
+    def train(config, workdir):
+        raise KeyError("f")
+
+    monkeypatch.setattr(module, "train", train)
+    with pytest.raises(UserError, match="KeyError: 'f'"):
+        module._train(recipe(attention="mine"), tmp_path)
+    with pytest.raises(KeyError):
+        module._train(recipe(attention="full"), tmp_path)
+
+
+def test_the_cost_is_that_of_the_plain_form(monkeypatch):
+    monkeypatch.setattr(attention, "CHUNK", 5)  # 9 queries would be 10
+
+    def prepare(*_):
+        raise module.DoesNotFit("needs 2 GiB, has 1 GiB")
+
+    monkeypatch.setattr(module, "compile_program", prepare)
+    (row,) = module.costs(recipe(attention_impl="chunked"), ["full"], 1)
+    assert row["products"] == 2 * 8 * 9**2
+    assert row["status"] == "needs 2 GiB, has 1 GiB" and "training_ms" not in row
 
 
 def test_trainings_of_another_scheme_file_are_refused(tmp_path):

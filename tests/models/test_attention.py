@@ -161,6 +161,20 @@ def test_cudnn_is_refused_where_it_cannot_run():
         attention.full_attention(q, q, q, impl="flash")
 
 
+@pytest.mark.parametrize("kind", [NotImplementedError, ValueError, RuntimeError])
+def test_what_jax_refuses_of_cudnn_is_told(kind, monkeypatch):
+    def refuse(*_, **__):
+        raise kind("head size 256 is not supported")
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax.nn, "dot_product_attention", refuse)
+    q = draw(0, 1, 4, 2, 8).astype(jnp.bfloat16)
+    words = r'impl="cudnn" .* \(head size 256 is not supported\): choose'
+    with pytest.raises(UserError, match=words) as told:
+        attention.full_attention(q, q, q, impl="cudnn")
+    assert isinstance(told.value.__cause__, kind)
+
+
 def test_shift_frames_by_hand():
     x = np.arange(2 * 3 * 1 * 1 * 8, dtype=np.float32).reshape(2, 3, 1, 1, 8)
     found = np.asarray(attention.shift_frames(jnp.asarray(x), 4))

@@ -85,6 +85,21 @@ def test_convolutions_by_group_and_stride():
     assert depthwise == MultiplyAdds(convolutions=2 * 16 * 4 * 9)
 
 
+@pytest.mark.parametrize(("side", "stride"), [(3, 2), (1, 2), (7, 2), (3, 1), (5, 3)])
+def test_the_gradients_of_a_convolution_count_as_it_does(side, stride):
+    def loss(x, w):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            x, w, (stride, stride), "SAME", dimension_numbers=numbers
+        ).sum()
+
+    x, w = jnp.ones((2, 12, 12, 4)), jnp.ones((side, side, 4, 6))
+    forward = 2 * (12 // stride) ** 2 * 6 * side**2 * 4
+    assert breakdown(loss, x, w).convolutions == forward
+    assert breakdown(jax.grad(loss, 0), x, w).convolutions == 2 * forward
+    assert breakdown(jax.grad(loss, (0, 1)), x, w).convolutions == 3 * forward
+
+
 def test_batched_products_are_counted_apart():
     q, w = jnp.ones((2, 5, 3)), jnp.ones((3, 4))
     counts = breakdown(lambda q, w: ((q @ q.transpose(0, 2, 1)).sum(), q @ w), q, w)

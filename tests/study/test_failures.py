@@ -50,6 +50,10 @@ def products(grid, cls):  # [B, n, D] by jnp.matmul, which drops a batch axis of
     return split(weights @ x, cls, grid)
 
 
+half = Parts()
+vars(half)["mlp"] = 0.5  # as where types are not checked
+
+
 def broken(*_):
     raise KeyError("f")
 
@@ -61,7 +65,9 @@ scheme("swapped", lambda grid, cls: (cls, grid))
 scheme("alone", lambda grid, cls: grid)
 scheme("loops", loops)
 scheme("products", products)
-for name, formula in (("fraises", broken), ("ftype", lambda *_: 5)):
+for name, formula in (
+    ("fraises", broken), ("ftype", lambda *_: 5), ("fhalf", lambda *_: half),
+):
     scheme(name, lambda grid, cls: (grid, cls))
     register_formula(name, formula)
 """
@@ -100,6 +106,7 @@ def test_a_faulty_scheme_is_no_ones_else_fault(tmp_path):
         "loops": "Cannot count multiply-adds inside a while",
         "fraises": "fraises: KeyError: 'f'",
         "ftype": 'The formula of "ftype" gives a int: it must give Parts',
+        "fhalf": 'The formula of "fhalf" gives mlp=0.5: it must be a whole number',
     }
     for name, words in expected.items():
         for grid in ("2 x 2 x 2", "4 x 2 x 2"):

@@ -1,5 +1,6 @@
 """The closed forms against the count over the traced program, which knows nothing of them."""
 
+import json
 from math import isqrt, prod
 
 import jax
@@ -16,6 +17,7 @@ from logo_jax.models.layers import AttentionOptions
 from logo_jax.study.count import breakdown
 from logo_jax.study.formulas import (
     FORMULAS,
+    Parts,
     attention_cost,
     balanced_window,
     block_cost,
@@ -143,6 +145,19 @@ def test_balanced_window_is_the_best(grid):
     best = min(sizes, key=lambda size: leading_pairs("local_global", grid, (size, 1, 1)))
     assert best in (isqrt(prod(grid)), isqrt(prod(grid)) + 1)
     assert abs(balanced_window(grid) - best) < 1
+
+
+def test_a_formula_may_use_numpy(monkeypatch):
+    parts = Parts()
+    monkeypatch.setitem(FORMULAS, "mine", lambda *_: parts)
+    # Outside of tests nothing checks the types.
+    vars(parts).update(projections=np.prod((2, 2, 2)) * 3, products=np.float64(4), pooling=5.0)
+    found = attention_cost("mine", (2, 2, 2), 8, AttentionOptions())
+    assert json.dumps(vars(found)) == json.dumps(vars(Parts(24, 4, pooling=5)))
+    for wrong in (-1, 0.5, float("nan"), float("inf"), "8", None, np.ones(2)):
+        vars(parts).update(products=wrong)
+        with pytest.raises(UserError, match='formula of "mine" gives products=.* a whole number'):
+            attention_cost("mine", (2, 2, 2), 8, AttentionOptions())
 
 
 def test_bad_input():

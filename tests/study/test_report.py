@@ -13,9 +13,10 @@ from configs import study as config_file
 from logo_jax.common.errors import Interrupted, UserError
 from logo_jax.experiments import study as experiment
 from logo_jax.experiments.study import from_config, study
+from logo_jax.models import blocks
 from logo_jax.models.windows import by
 from logo_jax.study import __main__ as command_line
-from logo_jax.study import plots, points, report, run
+from logo_jax.study import formulas, plots, points, report, run, scaling
 from logo_jax.study.points import Study
 from logo_jax.study.scaling import THEORY, counted_exponents
 from logo_jax.training.signals import Stopped
@@ -32,6 +33,20 @@ def quick(monkeypatch):
 @pytest.mark.parametrize("scheme", THEORY)
 def test_counted_exponents_are_those_of_theory(scheme):
     assert counted_exponents(scheme) == pytest.approx(THEORY[scheme], abs=0.01)
+
+
+@pytest.mark.parametrize("scheme", THEORY)
+def test_a_scheme_of_ones_own_is_counted_on_smaller_grids(scheme, monkeypatch):
+    monkeypatch.setitem(blocks.SCHEMES, "mine", blocks.SCHEMES[scheme])
+    if scheme in blocks.FRAME_CLASS_TOKENS:
+        monkeypatch.setattr(blocks, "FRAME_CLASS_TOKENS", blocks.FRAME_CLASS_TOKENS | {"mine"})
+        monkeypatch.setattr(formulas, "FRAME_CLASS_TOKENS", blocks.FRAME_CLASS_TOKENS)
+    sizes, traced = [], scaling.module_and_shapes
+    monkeypatch.setattr(
+        scaling, "module_and_shapes", lambda p: sizes.append(prod(p.grid)) or traced(p)
+    )
+    assert counted_exponents("mine") == pytest.approx(THEORY[scheme], abs=0.15)
+    assert max(sizes) == 2**13
 
 
 def test_exponent_of_a_power_law():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 
 import jax
@@ -9,8 +10,8 @@ import pytest
 
 from logo_jax.common.errors import UserError
 from logo_jax.models import blocks
-from logo_jax.study import run
-from logo_jax.study.points import Study
+from logo_jax.study import run, tables
+from logo_jax.study.points import Point, Study
 
 TINY = {
     "schemes": ("full", "local_global"),
@@ -85,6 +86,41 @@ def test_what_does_not_fit_does_not_stop_the_study(tmp_path):
     assert again[0]["status"] == "measured" and again[2] == ours
 
 
+def test_a_point_has_the_whole_model_and_inequality_9():
+    point = Point("local_global", "xla", (2, 2, 4), (2, 2, 1), 8, 2)
+    row = run.count_point(point)
+    assert row["mlp"] == 4 * 2 * 17 * 8 * 16  # 4 blocks, 16 tokens and a class token
+    assert row["model"] == 4 * row["forward_multiply_adds"] + row["mlp"]
+    assert row["inequality_9"]  # 4 tokens a window lie between 2 frames and 8 positions
+    assert not run.count_point(replace(point, window=(2, 1, 1)))["inequality_9"]
+    full = run.count_point(replace(point, scheme="full", window=None))
+    assert "inequality_9" not in full and full["model"] > row["model"]
+    page = tables.points([point.record() | row | {"status": "counted"}])
+    assert "<td>holds</td>" in page and f"<td>{row['model'] / 1e6:,.1f}</td>" in page
+
+
+def test_what_did_not_fit_into_the_free_memory_is_tried_again(tmp_path, monkeypatch):
+    study = Study(**TINY | {"schemes": ("full",)})
+    monkeypatch.setattr(run, "free_memory", lambda: 100)
+    (row,) = run.run_study(study, tmp_path)
+    assert row["status"].startswith("forward: needs") and row["memory_gib"] == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(run, "matmul_rate", lambda dtype: 1e9)
+    (row,) = run.run_study(study, tmp_path)
+    assert row["status"] == "measured"
+
+
+def test_a_compiler_without_an_estimate(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda _: {})
+    (row,) = run.run_study(Study(**TINY | {"schemes": ("full",)}), tmp_path)
+    assert row["status"] == "measured" and "forward_compiler_flops" not in row
+
+
+def test_the_cores_are_those_of_the_process(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    assert ", 3 cores, jax" in run.describe_machine()
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -92,6 +128,7 @@ def test_what_does_not_fit_does_not_stop_the_study(tmp_path):
         ("memory_gib", float("inf"), "memory_gib is inf"),
         ("memory_gib", -1, "memory_gib is -1"),
         ("schemes", ("full:",), "attention_impl"),
+        ("schemes", ("full", "mixing:chunked"), "dims has 8: .* give at least 16, or leave mixing"),
     ],
 )
 def test_choices_that_no_study_can_use(field, value, message):
