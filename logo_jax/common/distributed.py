@@ -2,12 +2,13 @@
 
 import contextlib
 import itertools
+import json
 import os
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -96,6 +97,26 @@ def first_host_first(work: Callable[[], Result]) -> Result:
         result = work()
     wait_for_all()
     return result if jax.process_index() == 0 else work()
+
+
+def on_first_host(work: Callable[[], Result]) -> Result:
+    """Do `work` on the first host alone; all hosts return its result, which JSON must hold.
+
+    Every process calls this. A UserError is raised on all of them, so that none goes on alone and
+    waits for the others.
+    """
+    if jax.process_count() == 1:
+        return work()
+    said: dict[str, Any] = {}
+    if jax.process_index() == 0:
+        try:
+            said = {"result": work()}
+        except UserError as error:
+            said = {"error": str(error)}
+    said = json.loads(gather_texts(json.dumps(said))[0])
+    if "error" in said:
+        raise UserError(said["error"])
+    return said["result"]
 
 
 def wait_for_all() -> None:

@@ -8,13 +8,14 @@ that were trained elsewhere may be copied there, or merged with `--mode=summariz
 """
 
 import copy
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
+from logo_jax.common.distributed import on_first_host
 from logo_jax.common.errors import UserError
 from logo_jax.experiments import config as configs
 from logo_jax.experiments import parts
@@ -24,9 +25,7 @@ from logo_jax.experiments.train import train
 from logo_jax.training.signals import Stopped
 
 
-def cross_validate(
-    config: ConfigDict, workdir: Path, folds: Sequence[int] = ()
-) -> dict[str, Any] | None:
+def cross_validate(config: ConfigDict, workdir: Path, folds: Sequence[int] = ()) -> dict[str, Any]:
     """Train and judge the folds of a data set, merge those that are done, return summary.json.
 
     Args:
@@ -34,7 +33,7 @@ def cross_validate(
         folds: which to train; none = all.
 
     Returns:
-        The summary of all folds that `workdir` holds; None on hosts other than the first.
+        The summary of all folds that `workdir` holds, on every host.
 
     Raises:
         UserError: the set has no folds or no such fold, or a run cannot be done.
@@ -58,7 +57,7 @@ def cross_validate(
     for number, fold in enumerate(chosen, 1):
         folder = workdir / f"fold{fold}"
         print(f"fold {fold} ({number} of {len(chosen)}): {folder}", flush=True)
-        if finished(configs_of[fold], folder):
+        if on_first_host(functools.partial(finished, configs_of[fold], folder)):
             print("finished before")
             continue
         try:
@@ -67,7 +66,7 @@ def cross_validate(
             if number > 1:
                 stop.saved = f"all that came before fold {fold} is saved, and {stop.saved}"
             raise
-    return summarize([workdir], workdir) if jax.process_index() == 0 else None
+    return on_first_host(lambda: summarize([workdir], workdir))
 
 
 def finished(config: ConfigDict, folder: Path) -> bool:

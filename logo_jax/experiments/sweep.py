@@ -10,6 +10,7 @@ adds its lines to those that are there.
 import ast
 import copy
 import csv
+import functools
 import io
 import itertools
 import json
@@ -21,6 +22,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from logo_jax.common.distributed import is_loss, on_first_host
 from logo_jax.common.errors import UserError, suggest
 from logo_jax.common.files import atomic_writer, make_folder
 from logo_jax.experiments import config as configs
@@ -43,7 +45,8 @@ def sweep(
 
     Raises:
         UserError: an unknown field, a value of another type, or runs that could not be done (they
-            stand in the CSV with their error; the others are finished first).
+            stand in the CSV with their error; the others are finished first). In a job of several
+            processes the first run that fails ends the sweep.
         Interrupted: the run that was going on is saved; the same command goes on there.
     """
     swept = [text.partition("=")[0].removeprefix("config.") for text in fields]
@@ -71,7 +74,8 @@ def sweep(
         row = {**dict(settings), "seed": seed, "workdir": name}
         rows.append(row | _run(config, settings, seed, workdir / name, job or train))
         names = {row["workdir"] for row in rows}
-        _write(workdir / "sweep.csv", [r for r in before if r["workdir"] not in names] + rows)
+        lines = [r for r in before if r["workdir"] not in names] + rows
+        on_first_host(functools.partial(_write, workdir / "sweep.csv", lines))
     print(f"sweep: {len(rows)} runs in {workdir / 'sweep.csv'}")
     failed = [row["workdir"] for row in rows if row["error"]]
     if failed:
@@ -129,15 +133,19 @@ def _run(
 ) -> dict[str, Any]:
     """The numbers of one run: read where it is finished, trained where it is not."""
     config = _with(config, settings, seed)
-    found = workdir / "results.json"
     start = time.perf_counter()
     try:
-        if found.is_file() and _judged_alike(config, workdir):
-            configs.compare(config, workdir)  # an error where the run had another config
-            results = json.loads(found.read_text(encoding="utf-8"))
-        else:
+        results = on_first_host(lambda: _finished(config, workdir))
+        if results is None:
             results = job(config, workdir)  # a finished run is only judged again
     except (UserError, jax.errors.JaxRuntimeError) as error:  # the latter: out of memory, mostly
+        if is_loss(error):
+            raise
+        if jax.process_count() > 1:  # the others may be in the midst of the run
+            raise UserError(
+                f"The run {workdir.name} failed: {error} In a job of several processes that ends "
+                "the sweep; the same command goes on with this run."
+            ) from error
         print(f"error: {error}", flush=True)
         return {"war": "", "uar": "", "step": "", "seconds": "", "error": str(error)}
     numbers = results["pooled" if "pooled" in results else "test"]
@@ -151,9 +159,15 @@ def _run(
     }
 
 
-def _judged_alike(config: ConfigDict, workdir: Path) -> bool:
-    """Whether a finished run was judged by the same views and controls."""
-    return configs.read(workdir).get("evaluation") == configs.plain(config)["evaluation"]
+def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
+    """The results of a finished run that was judged by the same views and controls."""
+    found = workdir / "results.json"
+    if not found.is_file():
+        return None
+    if configs.read(workdir).get("evaluation") != configs.plain(config)["evaluation"]:
+        return None
+    configs.compare(config, workdir)  # an error where the run had another config
+    return json.loads(found.read_text(encoding="utf-8"))
 
 
 def _with(config: ConfigDict, settings: Sequence[Setting], seed: int) -> ConfigDict:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from logo_jax.common.errors import UserError
 from logo_jax.common.files import make_folder
-from logo_jax.common.mesh import check_batch_size, on_all_devices
+from logo_jax.common.mesh import check_batch_size
 from logo_jax.evaluation import metrics
 from logo_jax.experiments import agreement, parts
 from logo_jax.experiments import config as configs
@@ -163,7 +163,7 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         checkpoints.close()
 
     judged = find_checkpoint(workdir, "best" if selection_part else "last")
-    final = on_all_devices(load_variables(judged, like=judge.abstract_variables()), mesh)
+    final = load_variables(judged, like=judge.abstract_variables())
     return write_results(config, judge, final, splits, "test", judged, workdir)
 
 

@@ -4,8 +4,9 @@ The gradient of a mean over clips is the mean of the gradients of equal parts, s
 equals the plain one up to rounding, except where clips of a batch see each other or draw at random:
 
 - Batch norm normalizes each micro-batch by its own statistics. The running statistics move towards
-  the mean of theirs: exact for the means; the variances lack what lies between micro-batches.
-  With `freeze_bn`, or in a model without batch norm, nothing differs.
+  the mean of theirs. In the first batch norm that is exact for the means, while the variances lack
+  what lies between micro-batches; deeper ones read activations that were normalized otherwise, so
+  their means differ too. With `freeze_bn`, or in a model without batch norm, nothing differs.
 - Dropout and drop path draw other masks: those of micro-batch i come from `fold_in(key, i)`. Both
   SAM passes draw the same ones.
 - A loss over pairs of clips (EC-STFL) has fewer pairs: refused where a run is set up.

@@ -24,6 +24,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from logo_jax.common.distributed import is_loss
 from logo_jax.common.errors import UserError
+from logo_jax.common.mesh import data_mesh, replicated
 from logo_jax.training.damage import WithChecksums, damage, mend, read_arrays, step_folders
 from logo_jax.training.state import TrainState
 
@@ -163,14 +164,18 @@ def load_variables(checkpoint: Path, like: dict | None = None) -> dict:
 
     Args:
         like: variables (or their shapes) of the model that will take them, which the checkpoint
-            must fit; None returns host arrays of whatever it holds.
+            must fit. They come back on every device of the job, whatever devices wrote them, and
+            all processes of the job call this. None returns host arrays of whatever it holds.
 
     Raises:
-        UserError: the checkpoint holds another model, or is damaged.
+        UserError: the checkpoint holds another model, or is damaged, or cannot be read here.
     """
     item = "ema" if read_meta(checkpoint).get("parameters") == "ema" else "variables"
     if like is not None:
-        return _restore(checkpoint, item, like)
+        # Without a sharding Orbax would ask for the very devices that wrote the checkpoint.
+        sharding = replicated(data_mesh())
+        placed = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)  # noqa: E731
+        return _restore(checkpoint, item, jax.tree.map(placed, like))
     with _readable(checkpoint, item):
         return read_arrays(checkpoint / item)
 
@@ -281,12 +286,15 @@ def _json_reader() -> ocp.Checkpointer:
 
 @contextmanager
 def _readable(checkpoint: Any, item: str) -> Iterator[None]:
-    """Say in one sentence that an item of what was saved cannot be read, or is not what it was."""
-    problem = ""
+    """Say in one sentence that an item of what was saved is not what it was, or cannot be read.
+
+    Only files that are not what was written are damage: whatever else happens may be the fault of
+    this machine, and nobody should delete a checkpoint for it.
+    """
+    problem = damage(Path(checkpoint), item)
+    if problem:
+        raise UserError(f"The checkpoint {checkpoint} is damaged ({problem}): {mend(problem)}.")
     try:
-        problem = damage(Path(checkpoint), item)
-        if problem:
-            raise ValueError(problem)
         yield
     except UserError:
         raise
@@ -295,7 +303,9 @@ def _readable(checkpoint: Any, item: str) -> Iterator[None]:
             raise
         reason = (str(error) or type(error).__name__).split(" [", 1)[0].splitlines()[0]
         raise UserError(
-            f"The checkpoint {checkpoint} is damaged ({reason}): {mend(problem)}."
+            f"The checkpoint {checkpoint} cannot be read here ({reason}), though its files are "
+            "what was written: keep it, and try with more free memory, or with the versions of "
+            "this package, JAX and Orbax that wrote it."
         ) from error
 
 

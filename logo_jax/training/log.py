@@ -6,10 +6,12 @@ import os
 import time
 from pathlib import Path
 
+import jax
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from logo_jax.common.distributed import on_first_host
 from logo_jax.common.errors import UserError
 from logo_jax.common.files import atomic_writer
 
@@ -18,7 +20,8 @@ class TrainingLog:
     """Writes the numbers of a step to `<workdir>/metrics.jsonl` and `<workdir>/tensorboard/`.
 
     A run that resumes at `first_step` repeats the steps after it: their old lines are dropped, so
-    that each step stands once.
+    that each step stands once. All processes of a job make a log and write to it together; the
+    first one has the files, and all of them know, or raise, what it finds.
 
     Raises:
         UserError: a line of the log is no line of it, or the log cannot be written.
@@ -27,11 +30,37 @@ class TrainingLog:
     def __init__(self, workdir: str | os.PathLike, first_step: int):
         self.workdir = Path(workdir)
         self.path = self.workdir / "metrics.jsonl"
-        self._kept: list[dict] = []
+        self._last = on_first_host(lambda: self._open(first_step))
+
+    def last_step(self, name: str) -> int | None:
+        """The last step at which an earlier start of the run has recorded `name`."""
+        return self._last.get(name)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Record `values` under `step`, the number of steps done.
+
+        Raises:
+            UserError: the disk is full or cannot be written to.
+        """
+        on_first_host(lambda: self._write(step, values))
+
+    def close(self) -> None:
+        """Close the files. Every line was flushed, or its failure was raised by `write`."""
+        if jax.process_index() != 0:
+            return
+        for file in (self._file, self._tensorboard):
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def _open(self, first_step: int) -> dict[str, int]:
+        """Open the files, and return the last steps of all names in the lines that stay."""
+        last: dict[str, int] = {}
         if self.path.exists():
-            self._kept = [line for line in self._lines() if line["step"] <= first_step]
+            kept = [line for line in self._lines() if line["step"] <= first_step]
             with atomic_writer(self.path) as file:
-                file.writelines(json.dumps(line) + "\n" for line in self._kept)
+                file.writelines(json.dumps(line) + "\n" for line in kept)
+            for line in kept:
+                last |= {name: max(line["step"], last.get(name, 0)) for name in line}
         try:
             folder = self.workdir / "tensorboard"
             folder.mkdir(exist_ok=True)
@@ -44,21 +73,9 @@ class TrainingLog:
             self._tensorboard.write_event(Event(step=first_step + 1, session_log=start))
         except OSError as error:
             raise self._cannot_write(error) from error
+        return last
 
-    def holds(self, step: int, name: str) -> bool:
-        """Whether an earlier start of the run has recorded `name` at `step`."""
-        return any(line["step"] == step and name in line for line in self._kept)
-
-    def has(self, name: str) -> bool:
-        """Whether an earlier start of the run has recorded `name` at any step."""
-        return any(name in line for line in self._kept)
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """Record `values` under `step`, the number of steps done.
-
-        Raises:
-            UserError: the disk is full or cannot be written to.
-        """
+    def _write(self, step: int, values: dict[str, float]) -> None:
         try:
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
@@ -68,12 +85,6 @@ class TrainingLog:
             self._tensorboard.flush()
         except OSError as error:
             raise self._cannot_write(error) from error
-
-    def close(self) -> None:
-        """Close the files. Every line was flushed, or its failure was raised by `write`."""
-        for file in (self._file, self._tensorboard):
-            with contextlib.suppress(OSError):
-                file.close()
 
     def _lines(self) -> list[dict]:
         """The whole lines; a crash may have cut the last one short."""

@@ -75,7 +75,7 @@ def fit(
     if evaluate:
         _refuse_lost_best(checkpoints, log, selection_metric)
     select_now = evaluate and _due(first_step, schedule.evaluate_every, schedule.total_steps)
-    if select_now and not log.holds(first_step, f"selection_{selection_metric}"):
+    if select_now and log.last_step(f"selection_{selection_metric}") != first_step:
         # The run was stopped between the checkpoint of this step and the end of its evaluation.
         assert evaluate is not None
         _keep_best(state, first_step, evaluate, selection_metric, checkpoints, log, meta)
@@ -263,8 +263,9 @@ def _write(
 def _refuse_lost_best(checkpoints: Checkpoints, log: TrainingLog, metric: str) -> None:
     """Stop a run that would take a worse checkpoint for its best one, since that is gone."""
     lost = checkpoints.lost_best()
-    if lost is None and checkpoints.best_meta() is None and log.has(f"selection_{metric}"):
-        lost = log.workdir / "checkpoints" / "best"  # told by the log of a step's evaluation
+    told = log.last_step(f"selection_{metric}") is not None
+    if lost is None and checkpoints.best_meta() is None and told:
+        lost = log.workdir / "checkpoints" / "best"
     if lost is not None:
         raise UserError(
             f"The best checkpoint {lost} of the run is lost: put the folder back from a copy, or "

@@ -131,6 +131,21 @@ def test_a_checkpoint_restores_in_another_layout(five_steps, tmp_path):
 
 
 @pytest.mark.slow
+def test_one_checkpoint_is_judged_alike_in_all_layouts(five_steps, tmp_path):
+    """A finished run is only judged again by the same command."""
+    run(five_steps, tmp_path / "1 x 8", devices=8)
+    wanted = probabilities(tmp_path / "1 x 8")
+    for name, (processes, devices) in {"1 x 1": (1, 1), "2 x 1": (2, 1)}.items():
+        shutil.copytree(tmp_path / "1 x 8", tmp_path / name)
+        (tmp_path / name / "predictions.csv").unlink()
+        run(five_steps, tmp_path / name, processes, devices)
+        found = probabilities(tmp_path / name)
+        assert found.keys() == wanted.keys()
+        for clip, row in found.items():
+            np.testing.assert_allclose(row, wanted[clip], atol=1e-6, err_msg=f"{name}, {clip}")
+
+
+@pytest.mark.slow
 def test_a_killed_process_ends_the_job_with_a_sentence(five_steps, tmp_path):
     five_steps.max_steps = 2000
     five_steps.num_epochs = 2000

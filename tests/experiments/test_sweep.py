@@ -1,7 +1,13 @@
 """Sweeps: what the values mean, one CSV line a run, going on where it stopped."""
 
 import csv
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
+import jax
 import pytest
 
 from configs import default
@@ -9,6 +15,8 @@ from logo_jax.common.errors import UserError
 from logo_jax.common.files import write_json
 from logo_jax.experiments.config import plain
 from logo_jax.experiments.sweep import parse_field, sweep
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +111,45 @@ def test_fields_that_cannot_be_combined(trained, tmp_path, fields, message):
 def lines(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_a_failed_run_ends_the_sweep_of_several_processes(tmp_path, monkeypatch):
+    """The other processes may be in the midst of that run, and would never meet this one again."""
+    started = []
+
+    def train(config, workdir):
+        started.append(workdir.name)
+        raise UserError("Another process trains here.")
+
+    monkeypatch.setattr("logo_jax.experiments.sweep.train", train)
+    monkeypatch.setattr("logo_jax.common.distributed.gather_texts", lambda text: [text] * 2)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match=r"run model.dim=64-seed=0 failed: Another.* the same comm"):
+        sweep(default.get_config(), tmp_path, ["model.dim=64"], 2)
+    assert started == ["model.dim=64-seed=0"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["train", "cross_validate"])
+def test_a_sweep_of_two_processes(tmp_path, mode):
+    """Training is played; all that follows it is real."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    script = Path(__file__).parent / "played_sweep.py"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, script, mode, str(tmp_path / "s"), f"127.0.0.1:{port}"]
+    jobs = [
+        subprocess.Popen([*command, number], env=environment, stdout=subprocess.PIPE, text=True)
+        for number in "01"
+    ]
+    outputs = [job.communicate(timeout=120)[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], outputs
+    rows = lines(tmp_path / "s" / "sweep.csv")
+    assert [row["seed"] for row in rows] == ["0", "1"]
+    assert all(float(row["war"]) > 0 and not row["error"] for row in rows)
+    writers = [output.count("wrote sweep.csv") for output in outputs]
+    assert writers == [2, 0]
 
 
 @pytest.mark.slow

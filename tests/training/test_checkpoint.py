@@ -2,8 +2,12 @@
 
 import contextlib
 import json
+import os
 import resource
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +74,39 @@ def test_a_peer_that_is_gone_is_no_damage(trained, monkeypatch):
     monkeypatch.setattr(checkpoint, "read_meta", lambda _: {})
     with pytest.raises(RuntimeError, match="Gloo AllGather failed"):
         load_variables(find_checkpoint(trained))
+
+
+def test_a_checkpoint_of_other_devices_is_read(tmp_path):
+    """Orbax rebuilds the devices that wrote it, unless it is told where the arrays belong."""
+    code = """if True:
+        import sys
+        import jax
+        jax.config.update("jax_num_cpu_devices", 8)
+        from logo_jax.training.checkpoint import Checkpoints
+        from tests.training.small_run import META, state_of_step_0
+        state = state_of_step_0()
+        assert len(state.params["w"].sharding.device_set) == 8
+        checkpoints = Checkpoints(sys.argv[1])
+        checkpoints.save(state.replace(params={"w": state.params["w"] + 3}), {"step": 0, **META})
+        checkpoints.close()
+    """
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=True)
+    assert jax.device_count() == 1
+    like = jax.eval_shape(lambda: {"params": {"w": jnp.zeros(3)}, "batch_stats": {}})
+    found = load_variables(find_checkpoint(tmp_path), like=like)
+    np.testing.assert_array_equal(found["params"]["w"], 3)
+    np.testing.assert_array_equal(load_variables(find_checkpoint(tmp_path))["params"]["w"], 3)
+
+
+def test_nobody_is_told_to_delete_a_whole_checkpoint(trained, monkeypatch):
+    def fail(*_):
+        raise MemoryError("no room for 4 GiB")
+
+    monkeypatch.setattr(checkpoint, "read_arrays", fail)
+    with pytest.raises(UserError, match=r"cannot be read here \(no room.*: keep it") as raised:
+        load_variables(find_checkpoint(trained))
+    assert "delete" not in str(raised.value) and "damaged" not in str(raised.value)
 
 
 def test_meta_of_another_version_is_refused(tmp_path):

@@ -1,12 +1,18 @@
 """The training log over several starts."""
 
 import json
+import os
+import socket
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from logo_jax.common.errors import UserError
+from logo_jax.training.checkpoint import find_checkpoint
 from logo_jax.training.log import TrainingLog
 
 
@@ -18,7 +24,7 @@ def test_a_resumed_log_has_each_step_once(tmp_path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "lo')  # a crash
     log = TrainingLog(tmp_path, 4)
-    assert log.holds(4, "loss") and not log.holds(6, "loss") and not log.holds(4, "war")
+    assert log.last_step("loss") == 4 and log.last_step("war") is None
     log.write(6, {"loss": 0.0})
     log.close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
@@ -60,3 +66,48 @@ def test_tensorboard_has_every_number_and_hides_what_is_repeated(tmp_path):
         (6, "loss", 0.5),
         (6, "uar", 0.25),
     ]
+
+
+@pytest.mark.slow
+def test_the_first_of_two_processes_writes_and_its_failure_is_that_of_both(tmp_path):
+    """A process that alone went on to save the state would wait for the other for ever."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = """if True:
+        import sys
+        import jax
+        from logo_jax.common import distributed
+        from logo_jax.common.errors import UserError
+        from logo_jax.training.log import TrainingLog
+        from tests.training.small_run import add_one, fit
+        workdir, me = sys.argv[1], int(sys.argv[3])
+        distributed.start(f"127.0.0.1:{sys.argv[2]}", 2, me)
+        fit(workdir, 2, step=jax.jit(add_one))
+        log = TrainingLog(workdir, 2)
+        print(log.last_step("loss"))
+        if me == 0:
+            log._file.close()
+            log._file = open("/dev/full", "w")
+        try:
+            fit(workdir, 4, log=log, step=jax.jit(add_one))
+        except UserError as error:
+            print(error)
+    """
+    command = [sys.executable, "-c", code, str(tmp_path), str(port)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    jobs = [
+        subprocess.Popen([*command, number], env=environment, stdout=subprocess.PIPE, text=True)
+        for number in "01"
+    ]
+    try:
+        outputs = [job.communicate(timeout=120)[0] for job in jobs]
+    finally:
+        for job in jobs:
+            job.kill()
+    assert all("2" in output.splitlines() for output in outputs)  # beside lines of the transport
+    assert all("No space left" in output and "Step 3 is saved" in output for output in outputs)
+    assert find_checkpoint(tmp_path).name == "3"
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2  # one for each start
