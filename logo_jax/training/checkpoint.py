@@ -15,6 +15,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,8 +175,10 @@ def load_variables(checkpoint: Path, like: dict | None = None) -> dict:
     if like is not None:
         # Without a sharding Orbax would ask for the very devices that wrote the checkpoint.
         sharding = replicated(data_mesh())
-        placed = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)  # noqa: E731
-        return _restore(checkpoint, item, jax.tree.map(placed, like))
+        placed = partial(jax.ShapeDtypeStruct, sharding=sharding)
+        return _restore(
+            checkpoint, item, jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), like)
+        )
     with _readable(checkpoint, item):
         return read_arrays(checkpoint / item)
 
