@@ -21,8 +21,9 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
 from logo_jax.common import files
+from logo_jax.common.cores import num_cores
 from logo_jax.common.errors import UserError
-from logo_jax.data import frame_index, outcome, pool, shards
+from logo_jax.data import frame_index, outcome, shards
 from logo_jax.data.entries import (
     ClipEntry,
     check_classes,
@@ -287,7 +288,7 @@ class ClipBuilder(TfdsForm):
     def _make_shards(self, entries: Sequence[ClipEntry]) -> list[shards.Shard]:
         workers = self.num_workers
         if workers is None:
-            workers = min(pool.num_cores(), len(entries) // CLIPS_PER_WORKER)
+            workers = min(num_cores(), len(entries) // CLIPS_PER_WORKER)
         size = self.options["stored_size"]
         # What is accepted changes no frame: with more of it, finished shards stay.
         options = {name: v for name, v in self.options.items() if not name.startswith("allow_")}

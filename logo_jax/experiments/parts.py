@@ -12,11 +12,11 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from logo_jax.common.cores import num_cores
 from logo_jax.common.distributed import first_host_first
 from logo_jax.common.errors import UserError
 from logo_jax.data.augment import AugmentConfig, to_clips
 from logo_jax.data.pipeline import train_batches
-from logo_jax.data.pool import num_cores
 from logo_jax.data.prepared import PreparedSet, load
 from logo_jax.data.sampling import Sampler, make_samplers
 from logo_jax.data.validation import cut_validation

@@ -118,9 +118,9 @@ def _verify(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     if other and not alike:
         differences.append(f"{other:,} of {len(old.clip_ids):,} clips have another class")
     confusion = found.confusions().sum(axis=0)
+    # Where probabilities agree, a class can be another one by rounding only, of two that tie.
+    rounded = alike and other
     for name, number in (("war", metrics.war(confusion)), ("uar", metrics.uar(confusion))):
-        # Where probabilities agree, a class can be another one by rounding only, of two that tie.
-        rounded = alike and other
         if not rounded and not abs(run.numbers[name] - number) <= 1e-12:
             differences.append(f"{name.upper()} was {run.numbers[name]:.6f} and is {number:.6f}")
     return {

@@ -4,13 +4,13 @@ One line is one finished point. A study that is started again reads the lines th
 goes on with the others; a longer study keeps what a shorter one measured.
 """
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import jax
 
+from logo_jax.common.cores import num_cores
 from logo_jax.common.errors import UserError
 from logo_jax.common.files import make_folder
 from logo_jax.common.progress import Progress
@@ -98,9 +98,7 @@ def describe_machine() -> str:
     if device.platform == "cpu":
         models = [line for line in _lines_of_cpuinfo() if line.startswith("model name")]
         name = models[0].partition(":")[2].strip() if models else name
-        # Those that this process may use: a container or a batch job has fewer than the machine.
-        own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        name += f", {own} cores"
+        name += f", {num_cores()} cores"
     return f"{name}, jax {jax.__version__}"
 
 

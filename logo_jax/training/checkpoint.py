@@ -15,7 +15,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,10 +174,10 @@ def load_variables(checkpoint: Path, like: dict | None = None) -> dict:
     if like is not None:
         # Without a sharding Orbax would ask for the very devices that wrote the checkpoint.
         sharding = replicated(data_mesh())
-        placed = partial(jax.ShapeDtypeStruct, sharding=sharding)
-        return _restore(
-            checkpoint, item, jax.tree.map(lambda leaf: placed(leaf.shape, leaf.dtype), like)
+        like = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like
         )
+        return _restore(checkpoint, item, like)
     with _readable(checkpoint, item):
         return read_arrays(checkpoint / item)
 

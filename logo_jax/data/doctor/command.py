@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from logo_jax.common import files
+from logo_jax.common.cores import num_cores
 from logo_jax.common.errors import UserError
 from logo_jax.data.doctor import verdict
 from logo_jax.data.doctor.clip import DECODE_ALL, DECODE_NONE, DECODE_SAMPLE
@@ -14,7 +15,6 @@ from logo_jax.data.doctor.examination import examine
 from logo_jax.data.doctor.page import write_report_page
 from logo_jax.data.doctor.sets import EXAMINE
 from logo_jax.data.faces import FaceDetector
-from logo_jax.data.pool import num_cores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
