@@ -183,6 +183,7 @@ class Broken(nn.Module):
         return grid, cls
 
 
+@pytest.mark.slow
 def test_a_scheme_that_cannot_be_built_does_not_end_the_others(tmp_path, monkeypatch):
     monkeypatch.setitem(blocks.SCHEMES, "mine", Broken)
     row = {"failed": False, "status": "measured"}

@@ -233,6 +233,7 @@ def test_names_of_the_port():
         np.testing.assert_array_equal(back[path], leaf)
 
 
+@pytest.mark.slow
 def test_contract_and_frozen_batch_norm():
     tree = variables()
     assert set(tree["params"]) == {"backbone", "head"}

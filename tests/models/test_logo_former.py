@@ -140,7 +140,8 @@ MAPS = {
 }
 
 
-@pytest.mark.parametrize("scheme", in_the_fast_tier(MAPS, "local"))
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", MAPS)
 def test_maps_of_every_scheme(scheme):
     """Maps come on request, their rows sum to 1, and asking for them changes no number."""
     model = build("logo_former", 3, **TINY | {"attention": scheme, "num_blocks": 1})
@@ -157,7 +158,8 @@ def test_maps_of_every_scheme(scheme):
     np.testing.assert_allclose(out.logits, jit(model.apply)(tree, CLIPS).logits, rtol=1e-6)
 
 
-@pytest.mark.parametrize("scheme", in_the_fast_tier(["full", "local_global"], "full"))
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["full", "local_global"])
 def test_chunks_of_queries_change_nothing(scheme, monkeypatch):
     monkeypatch.setattr("logo_jax.models.attention.CHUNK", 16)
     options = TINY | {"attention": scheme, "num_blocks": 1}
@@ -170,6 +172,7 @@ def test_chunks_of_queries_change_nothing(scheme, monkeypatch):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_spatial_with_time_at_zero_is_blind_to_the_order_of_frames():
     model = build("logo_former", 3, **TINY | {"attention": "spatial"})
     tree = jit(model.init)(jax.random.key(0), CLIPS)
