@@ -57,9 +57,11 @@ class Progress:
         text = f"{self.desc}: {self.done:,}"
         if self.total:
             text += f" of {self.total:,}"
-        text += f" {self.unit}, {rate:.1f}/s"
-        if self.total and 0 < self.done < self.total and rate > 0:
-            text += f", {(self.total - self.done) / rate:.0f} s left"
+        text += f" {self.unit}"
+        if rate > 0:  # slow steps of a large model: "0.0/s" would say nothing
+            text += f", {rate:.1f}/s" if rate >= 1 else f", {1 / rate:.1f} s each"
+            if self.total and self.done < self.total:
+                text += f", {(self.total - self.done) / rate:.0f} s left"
         return text + (f"; {note}" if note else "")
 
 
