@@ -233,10 +233,11 @@ def time_in_turn(
         return (time.perf_counter() - start) / runs[key]
 
     for key in programs:
-        if sample(key) is not None:  # the first run after others is slower
-            seconds = sample(key)
-            if seconds is not None:
-                runs[key] = max(1, int(np.ceil(SHORTEST_SAMPLE / max(seconds, 1e-9))))
+        seconds = sample(key)
+        if seconds is not None and seconds < 10 * SHORTEST_SAMPLE:
+            seconds = sample(key)  # the first run after others is slower
+        if seconds is not None:
+            runs[key] = max(1, int(np.ceil(SHORTEST_SAMPLE / max(seconds, 1e-9))))
     order = list(programs)
     for _ in range(repeats):
         for key in filter(samples.__contains__, order):
