@@ -32,6 +32,9 @@ ONLY_IN = {
     "checkpoint": ("evaluate", "predict"),
     "split": ("evaluate",),
     "input": ("predict",),
+    "folds": ("cross_validate",),
+    "runs": OF_FINISHED,
+    "with_accuracy": ("study",),
 }
 # Flags that name folders.
 FOLDERS = ("workdir", "output", "input", "checkpoint", "runs")
@@ -96,20 +99,12 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
         overrides = [*overrides, "--config.skip_nonfinite=True"]
     if swept and mode not in ("train", "cross_validate"):
         raise UserError(f"--sweep and --seeds train: leave --mode={mode} out.")
-    if given.with_accuracy and mode != "study":
-        raise UserError("--with_accuracy trains the schemes of a study: add --mode=study.")
     for flag, modes in ONLY_IN.items():
         if given[flag].present and mode not in modes:
             raise UserError(
                 f"--{flag} belongs to --mode={' and --mode='.join(modes)}, and --mode={mode} does "
-                "not read it: leave it out."
+                "not read it: give such a mode, or leave the flag out."
             )
-    if given.folds and mode != "cross_validate":
-        raise UserError("--folds chooses folds of --mode=cross_validate: give both, or neither.")
-    if given.runs and mode not in OF_FINISHED:
-        raise UserError(
-            "--runs names what --mode=summarize and --mode=compare read, and report: give a mode."
-        )
     output = Path(given.output).expanduser() if given.output else None
     if mode in OF_FINISHED:
         if given.config or overrides:

@@ -117,8 +117,8 @@ def test_a_cross_validation_takes_no_fold(arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--folds=2"], "--folds chooses folds of --mode=cross_validate"),
-        (["--runs=a"], "--runs names what --mode=summarize and --mode=compare read"),
+        (["--folds=2"], "--folds belongs to --mode=cross_validate, and"),
+        (["--runs=a"], "--runs belongs to --mode=summarize and --mode=compare and"),
         (["--mode=evaluate", "--seeds=3"], "--sweep and --seeds train: leave --mode=evaluate out"),
         (["--mode=compare", f"--config={RECIPE}"], "reads finished runs: leave --config out"),
         (["--mode=compare", "--config.seed=1"], "reads finished runs: leave --config out"),
