@@ -232,7 +232,7 @@ BAD_VOTES = {
         "2 of 2 clips of the class surprise have more votes for another class",
     ),
     "no votes": (lambda r: [[1, *[0] * 7, 1], *r[1:]], "row 2: clip 1 has no votes"),
-    "a short row": (lambda r: [[1, 6], *r[1:]], 'row 2: "None" in the column'),
+    "a short row": (lambda r: [[1, 6], *r[1:]], "row 2: the cell in the column label is empty"),
 }
 
 
