@@ -125,21 +125,24 @@ def read_declared(clip: tuple[str, int | None]) -> list[bytes]:
     Raises:
         UserError: another number of frames is there, or as `read_folder`.
     """
+    return read_frames(_declared_files(clip))
+
+
+def count_declared(clip: tuple[str, int | None]) -> int:
+    """Count the frames of a clip that `read_declared` takes, without reading them.
+
+    Raises:
+        UserError: as `read_declared`, but for damaged files.
+    """
+    return len(_declared_files(clip))
+
+
+def _declared_files(clip: tuple[str, int | None]) -> list[str]:
     folder, declared = clip
     paths = frame_files(folder)
     if declared is not None and len(paths) != declared:
         raise UserError(f"{folder}: {declared} frames are declared, {len(paths)} are there")
-    return read_frames(paths)
-
-
-def count_frames(folder: str) -> int:
-    """Count the frames of a clip folder without reading them; raises as `frame_files`."""
-    return len(frame_files(folder))
-
-
-def count_declared(clip: tuple[str, int | None]) -> int:
-    """Count the frames of a clip that `read_declared` takes, without reading them."""
-    return count_frames(clip[0])
+    return paths
 
 
 def frames_or_problem(
