@@ -203,10 +203,13 @@ def clip_name(row: Row, source: Path, folder: Path, strip_prefix: str) -> str:
             )
         name = name[len(strip_prefix) :].lstrip("/")
     if os.path.isabs(name) or name[1:3] in (":\\", ":/"):
+        prefix, slashes = _foreign_prefix(name, folder), ""
+        if "\\" in name[len(prefix) :]:
+            prefix, slashes = prefix.replace("\\", "/"), " Write / for each \\ in the list."
         raise UserError(
             f'{row.where}: "{name}" lies outside of {folder}: a path of the machine where the list '
-            "was written. Pass its beginning as strip_prefix, perhaps "
-            f'strip_prefix="{_foreign_prefix(name, folder)}".'
+            f"was written.{slashes} Pass its beginning as strip_prefix, perhaps "
+            f'strip_prefix="{prefix}".'
         )
     name = os.path.normpath(name)
     parents = folder.relative_to(source).parts
@@ -221,7 +224,7 @@ def clip_name(row: Row, source: Path, folder: Path, strip_prefix: str) -> str:
 def _foreign_prefix(name: str, folder: Path) -> str:
     """The beginning of a path after which it names something in `folder`, or its parent."""
     for match in re.finditer(r"[/\\\\]+", name):
-        rest = name[match.end() :]
+        rest = name[match.end() :].replace("\\", "/")
         if rest and (folder / rest).exists():
             return name[: match.end()]
     return name[: max(name.rfind("/"), name.rfind("\\")) + 1]
