@@ -79,6 +79,12 @@ WRONG = {
     "a header of commas": (
         "video_name,label\n1,2\n", "plain", "words", r"row 1: .*such a list has no header",
     ),
+    "other commas": (
+        "video_name;label\n1;1\n",
+        "header",
+        "one_based",
+        "write it as the first row, above all clips, with commas between the fields",
+    ),
     "no header": ("1,1\n2,2\n", "header", "one_based", 'row 1: the header "video_name,label" is'),
     "twice": ("1 0\n2 1\n1 0\n", "plain", "zero_based", "row 3: .* stands already in .*row 1"),
     "an open quote": ('video_name,label\n"1,1\n', "header", "one_based", "row 2: .* is no row of"),
@@ -148,6 +154,12 @@ def test_names_of_one_clip(tmp_path):
 BAD_NAMES = {
     "absolute": ("/home/me/faces/00001", "", 'perhaps strip_prefix="/home/me/faces/"'),
     "of Windows": ("D:\\DFEW\\faces\\00001", "", 'perhaps strip_prefix="D:\\DFEW\\faces\\"'),
+    "a scene of Windows": (
+        "D:\\x\\scene\\00002",
+        "",
+        "Write / for each \\ in the list. Pass its beginning as strip_prefix, perhaps "
+        'strip_prefix="D:/x/"',
+    ),
     "not known": ("/x/y/00002", "", 'perhaps strip_prefix="/x/y/"'),
     "another prefix": ("/x/y/00001", "/home", 'does not begin with strip_prefix="/home"'),
     "a climb": ("../../00001", "", "lies outside of"),
@@ -160,6 +172,7 @@ def test_names_elsewhere(tmp_path, case):
     name, prefix, message = BAD_NAMES[case]
     folder = tmp_path / "Clip" / "faces"
     (folder / "00001").mkdir(parents=True)
+    (folder / "scene" / "00002").mkdir(parents=True)
     with pytest.raises(UserError) as error:
         dialects.clip_name(row(name), tmp_path, folder, prefix)
     assert str(error.value).startswith("list, row 1: ") and message in str(error.value)
