@@ -121,6 +121,15 @@ def test_original_videos(dfew, load, capsys, padded):
     load(frame_folder="original")  # nothing has changed
 
 
+def test_declared_frames_that_videos_do_not_have(dfew, load):
+    given = write_lists(dfew, "former_dfer") | {"frame_folder": "original"}
+    as_videos(dfew)
+    with pytest.raises(UserError, match=r"\n  clip 00001: .*mp4: 10 frames are declared, 4 are"):
+        load(**given)
+    prepared = load(**given, allow_frame_counts=True)
+    assert prepared.num_frames.tolist() == [3 + number % 3 for number in range(1, 15)]
+
+
 def test_faces_of_original_videos(dfew, load, monkeypatch, tmp_path):
     as_videos(dfew)
     with pytest.raises(UserError, match="There is no file .*yunet.onnx"):

@@ -233,10 +233,12 @@ class Dfew(ClipBuilder):
     def _video(
         self, folder: Path, found: Mapping[int, str], number: int, row: lists.Row
     ) -> videos.Video:
+        allow = self.options["allow_frame_counts"]
         return videos.Video(
             found.get(number, str(folder / f"{number:05d}.mp4")),
             self.options["face_detector"],
-            self.options["allow_frame_counts"],
+            allow,
+            None if allow else row.num_frames,
         )
 
     def _factors(self, number: int, row: lists.Row) -> dict[str, int]:

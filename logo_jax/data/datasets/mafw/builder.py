@@ -166,7 +166,8 @@ class Mafw(ClipBuilder):
         self, folder: Path, found: Mapping[int, str], name: str, row: lists.Row
     ) -> videos.Video | tuple[str, int | None]:
         allow = self.options["allow_frame_counts"]
+        listed = None if allow else row.num_frames
         if self.options["as_videos"]:
             path = found.get(int(name), str(folder / f"{name}.mp4"))
-            return videos.Video(path, self.options["face_detector"], allow)
-        return str(folder / name), None if allow else row.num_frames
+            return videos.Video(path, self.options["face_detector"], allow, listed)
+        return str(folder / name), listed
