@@ -9,6 +9,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +116,20 @@ def check(
     }
 
 
-def chosen_folds(folds: Sequence[int] | int, known: Sequence[int], title: str) -> list[int]:
+def chosen_folds(folds: Any, known: Sequence[int], title: str) -> list[int]:
     """The folds to read, each once, in ascending order; one number stands for itself.
 
     Raises:
         UserError: there is none, or one that the set does not have.
     """
-    given = [folds] if isinstance(folds, int) else list(folds)
-    if not given or not set(given) <= set(known):
+    several = isinstance(folds, Iterable) and not isinstance(folds, str)
+    given = list(folds) if several else [folds]
+    if not given or any(not isinstance(fold, Integral) or fold not in known for fold in given):
         raise UserError(
-            f"The folds of {title} are {known[0]} to {known[-1]}, not "
-            f"{', '.join(map(str, given)) or 'none'}."
+            f"The folds of {title} are the numbers {known[0]} to {known[-1]}, not "
+            f"{', '.join(map(repr, given)) or 'none'}."
         )
-    return sorted(set(given))
+    return sorted({int(fold) for fold in given})
 
 
 def paths(options: Mapping[str, Any], source: Path, fold: int | None) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -240,3 +241,15 @@ def test_paths_of_lists():
             dialects.paths({"train_list": pattern, "test_list": pattern}, Path("/source"), fold)
     with pytest.raises(UserError, match="names one file for all folds"):
         dialects.paths({"train_list": "a.txt", "test_list": "b.txt"}, Path("/source"), 1)
+
+
+@pytest.mark.parametrize("folds", [0, [], [6], 1.5, [1.0], None, "1,2", [[1]]])
+def test_folds_that_are_none(folds):
+    with pytest.raises(UserError, match="The folds of DFEW are the numbers 1 to 5, not "):
+        dialects.chosen_folds(folds, (1, 2, 3, 4, 5), "DFEW")
+
+
+def test_folds_in_any_container():
+    for folds in ((2, 1), [1, 2, 2], range(1, 3), np.array([2, 1])):
+        assert dialects.chosen_folds(folds, (1, 2, 3, 4, 5), "DFEW") == [1, 2]
+    assert dialects.chosen_folds(np.int64(3), (1, 2, 3, 4, 5), "DFEW") == [3]
