@@ -17,7 +17,7 @@ import simplejpeg
 from jaxtyping import Int
 
 from logo_jax.common.errors import UserError
-from logo_jax.data.decode import ImageFile, decode_image, read_image_file, resize
+from logo_jax.data.decode import ImageFile, decode_image, read_image_file, shrink
 
 # Of frames that are made smaller when they are stored.
 STORED_QUALITY = 95
@@ -160,7 +160,9 @@ def frames_or_problem(
 
 
 def at_most(data: bytes, size: int) -> bytes:
-    """Encode an image anew, `size` x `size` pixels, unless neither of its sides is longer.
+    """Encode an image anew, the sides that are longer than `size` pixels as long as that.
+
+    One without such a side comes back as it is.
 
     Raises:
         UserError: the image is damaged.
@@ -169,7 +171,7 @@ def at_most(data: bytes, size: int) -> bytes:
     if max(image.shape[:2]) <= size:
         return data
     return simplejpeg.encode_jpeg(
-        resize(image, size), quality=STORED_QUALITY, colorspace="RGB", colorsubsampling="444"
+        shrink(image, size), quality=STORED_QUALITY, colorspace="RGB", colorsubsampling="444"
     )
 
 

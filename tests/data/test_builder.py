@@ -224,6 +224,8 @@ def test_frames_are_stored_smaller(tmp_path, noise_builder):
         assert np.abs(shrunk.astype(int) - wanted).mean() < 3
     same = PreparedSet(noise_builder(data_dir=tmp_path, clips=3, stored_size=24).prepare())
     assert same[0]["frames"] == plain[0]["frames"]  # 24 x 20 pixels are no more than 24
+    partly = PreparedSet(noise_builder(data_dir=tmp_path, clips=3, stored_size=22).prepare())
+    assert {decode_image(frame).shape for frame in partly[0]["frames"]} == {(22, 20, 3)}
     with pytest.raises(UserError, match="stored_size=-1 is no side of a frame"):
         noise_builder(data_dir=tmp_path, clips=3, stored_size=-1)
 
