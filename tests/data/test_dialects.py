@@ -84,7 +84,7 @@ WRONG = {
         "video_name;label\n1;1\n",
         "header",
         "one_based",
-        "write it as the first row, above all clips, with commas between the fields",
+        "write it above all clips, with commas between the fields",
     ),
     "no header": ("1,1\n2,2\n", "header", "one_based", 'row 1: the header "video_name,label" is'),
     "twice": ("1 0\n2 1\n1 0\n", "plain", "zero_based", "row 3: .* stands already in .*row 1"),
