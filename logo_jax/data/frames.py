@@ -21,6 +21,8 @@ from logo_jax.data.decode import ImageFile, decode_image, read_image_file, shrin
 
 # Of frames that are made smaller when they are stored.
 STORED_QUALITY = 95
+# A clip is one record, and Protocol Buffers write none of 2 GiB; some is left for all but frames.
+MAX_CLIP_BYTES = 2**31 - 2**24
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp"})
 
 
@@ -156,6 +158,12 @@ def frames_or_problem(
     except UserError as error:
         # A line of its own in a file of UTF-8, whatever the frames are called.
         return str(error).replace("\n", "\\n").encode("utf-8", "backslashreplace").decode()
+    size = sum(map(len, frames))
+    if size > MAX_CLIP_BYTES:
+        return (
+            f"its {len(frames):,} frames take {size:,} bytes of the {MAX_CLIP_BYTES:,} that a clip "
+            "may have; pass stored_size to make them smaller, or cut the clip in two"
+        )
     return frames or "it has no frames"
 
 
