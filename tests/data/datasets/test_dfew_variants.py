@@ -76,6 +76,8 @@ def test_dialects_are_not_guessed(dfew, load):
         load(**given | {"strip_prefix": ""})
     with pytest.raises(UserError, match='does not begin with strip_prefix="/somewhere/"'):
         load(**given | {"strip_prefix": "/somewhere/"})
+    with pytest.raises(UserError, match='row 2: "8" does not begin with strip_prefix='):
+        load(strip_prefix="/somewhere/")
     given = write_lists(dfew, "videomae")
     (dfew.root / "Clip" / "clip_224x224").rename(dfew.root / "Clip" / "clip_224x224_16f")
     # The lists name one folder of frames, the option another.

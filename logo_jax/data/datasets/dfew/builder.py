@@ -208,9 +208,9 @@ class Dfew(ClipBuilder):
         return rows
 
     def _number(self, row: lists.Row, folder: Path) -> str:
-        name = row.name
-        if not lists.is_number(name):
-            name = dialects.clip_name(row, self.source, folder, self.options["strip_prefix"])
+        name, prefix = row.name, self.options["strip_prefix"]
+        if prefix or not lists.is_number(name):
+            name = dialects.clip_name(row, self.source, folder, prefix)
         stem = name[:-4] if name.lower().endswith(".mp4") else name
         if not lists.is_number(stem):
             raise UserError(
