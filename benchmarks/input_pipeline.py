@@ -21,6 +21,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import multiprocessing
 import os
 import resource
 import statistics
@@ -175,8 +176,10 @@ def one_core() -> Iterator[None]:
 
 def rates_by_workers(
     work: Workloads, clips: int, counts: list[int], repeats: int
-) -> dict[str, list[float]]:
-    """Rates of the pipeline with so many workers, once they have started."""
+) -> tuple[dict[str, list[float]], float]:
+    """Rates of the pipeline with so many workers, once they have started, and the most MiB that
+    one of them has taken."""
+    peak = 0.0
     found: dict[str, list[float]] = {str(count): [] for count in counts}
     for _ in track(range(repeats), repeats, "with workers", "repeats"):
         for count in counts:
@@ -196,10 +199,20 @@ def rates_by_workers(
             )
             for _ in range(warm):
                 next(batches)
+            peak = max([peak, *map(peak_mib, multiprocessing.active_children())])
             start = time.perf_counter()
             work.to_device(batches)
             found[str(count)].append(steps * BATCH_SIZE / (time.perf_counter() - start))
-    return found
+    return found, peak
+
+
+def peak_mib(worker: multiprocessing.process.BaseProcess) -> float:
+    """The most memory that a running worker has taken.
+
+    Not by getrusage: for a program that was started it says no less than its parent had then.
+    """
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def rates_with_cache(
@@ -243,8 +256,7 @@ def main() -> None:
             rates |= rates_with_cache(work, clips, max(1, repeats // 2), folder)
         parent_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         counts = [int(count) for count in arguments.workers.split(",")]
-        by_workers = rates_by_workers(work, 8 * clips, counts, max(1, repeats // 2))
-    worker_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        by_workers, worker_mib = rates_by_workers(work, 8 * clips, counts, max(1, repeats // 2))
 
     def ratio(one: str, other: str) -> float:
         return statistics.median(a / b for a, b in zip(rates[one], rates[other], strict=True))

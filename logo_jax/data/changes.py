@@ -28,7 +28,9 @@ def check_source(build: Callable[..., Any], source: str | Path, prepared: Any) -
             f"There is no folder {source}: name the one that {prepared.folder} was prepared from "
             f"({prepared.source}), or leave source empty to use what is prepared."
         )
-    builder = build(source=source)
+    # Counts that were accepted then are no change; that they are not now is said by the options.
+    accepted = {"allow_frame_counts": True} if prepared.options.get("allow_frame_counts") else {}
+    builder = build(source=source, **accepted)
     other = "data_dir or set_name" if "set_name" in builder.options else "data_dir"
     mend = (
         f"delete {prepared.folder} to prepare it anew, choose another {other}, or leave source "

@@ -120,13 +120,19 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
 
 def resize(image: UInt8[np.ndarray, "H W 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
     """Resize to `size` x `size`: averaging areas where it shrinks, linear where it grows."""
-    height, width = image.shape[:2]
-    if height > size or width > size:
-        smaller = (min(width, size), min(height, size))
-        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    image = shrink(image, size)
     if image.shape[:2] != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
     return image
+
+
+def shrink(image: UInt8[np.ndarray, "H W 3"], size: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Average areas so that no side is longer than `size`; a shorter one stays as it is."""
+    height, width = image.shape[:2]
+    if height <= size and width <= size:
+        return image
+    smaller = (min(width, size), min(height, size))
+    return cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
 
 
 def _decode_jpeg(

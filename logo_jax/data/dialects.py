@@ -9,6 +9,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +116,20 @@ def check(
     }
 
 
-def chosen_folds(folds: Sequence[int] | int, known: Sequence[int], title: str) -> list[int]:
+def chosen_folds(folds: Any, known: Sequence[int], title: str) -> list[int]:
     """The folds to read, each once, in ascending order; one number stands for itself.
 
     Raises:
         UserError: there is none, or one that the set does not have.
     """
-    given = [folds] if isinstance(folds, int) else list(folds)
-    if not given or not set(given) <= set(known):
+    several = isinstance(folds, Iterable) and not isinstance(folds, str)
+    given = list(folds) if several else [folds]
+    if not given or any(not isinstance(fold, Integral) or fold not in known for fold in given):
         raise UserError(
-            f"The folds of {title} are {known[0]} to {known[-1]}, not "
-            f"{', '.join(map(str, given)) or 'none'}."
+            f"The folds of {title} are the numbers {known[0]} to {known[-1]}, not "
+            f"{', '.join(map(repr, given)) or 'none'}."
         )
-    return sorted(set(given))
+    return sorted({int(fold) for fold in given})
 
 
 def paths(options: Mapping[str, Any], source: Path, fold: int | None) -> dict[str, Path]:
@@ -203,10 +205,13 @@ def clip_name(row: Row, source: Path, folder: Path, strip_prefix: str) -> str:
             )
         name = name[len(strip_prefix) :].lstrip("/")
     if os.path.isabs(name) or name[1:3] in (":\\", ":/"):
+        prefix, slashes = _foreign_prefix(name, folder), ""
+        if "\\" in name[len(prefix) :]:
+            prefix, slashes = prefix.replace("\\", "/"), " Write / for each \\ in the list."
         raise UserError(
             f'{row.where}: "{name}" lies outside of {folder}: a path of the machine where the list '
-            "was written. Pass its beginning as strip_prefix, perhaps "
-            f'strip_prefix="{_foreign_prefix(name, folder)}".'
+            f"was written.{slashes} Pass its beginning as strip_prefix, perhaps "
+            f'strip_prefix="{prefix}".'
         )
     name = os.path.normpath(name)
     parents = folder.relative_to(source).parts
@@ -221,7 +226,7 @@ def clip_name(row: Row, source: Path, folder: Path, strip_prefix: str) -> str:
 def _foreign_prefix(name: str, folder: Path) -> str:
     """The beginning of a path after which it names something in `folder`, or its parent."""
     for match in re.finditer(r"[/\\\\]+", name):
-        rest = name[match.end() :]
+        rest = name[match.end() :].replace("\\", "/")
         if rest and (folder / rest).exists():
             return name[: match.end()]
     return name[: max(name.rfind("/"), name.rfind("\\")) + 1]

@@ -114,8 +114,10 @@ class FrameCache:
         """
         with self._errors_named():
             places = {frame: int(self.starts[row]) + frame for frame in frames}
-            # A damaged frame keeps its slot.
+            # A damaged frame keeps its slot, unless its entry is damaged too and names none.
+            taken = os.fstat(self._frames_file).st_size // self._slot_bytes
             slots = {frame: int(self._index[place]["slot"]) for frame, place in places.items()}
+            slots = {frame: slot if slot <= taken else 0 for frame, slot in slots.items()}
             new = [frame for frame, slot in slots.items() if slot == 0]
             slots |= zip(new, self._grant(len(new)), strict=False)
             for frame, slot in slots.items():

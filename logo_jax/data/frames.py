@@ -17,10 +17,12 @@ import simplejpeg
 from jaxtyping import Int
 
 from logo_jax.common.errors import UserError
-from logo_jax.data.decode import ImageFile, decode_image, read_image_file, resize
+from logo_jax.data.decode import ImageFile, decode_image, read_image_file, shrink
 
 # Of frames that are made smaller when they are stored.
 STORED_QUALITY = 95
+# A clip is one record, and Protocol Buffers write none of 2 GiB; some is left for all but frames.
+MAX_CLIP_BYTES = 2**31 - 2**24
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp"})
 
 
@@ -125,21 +127,24 @@ def read_declared(clip: tuple[str, int | None]) -> list[bytes]:
     Raises:
         UserError: another number of frames is there, or as `read_folder`.
     """
+    return read_frames(_declared_files(clip))
+
+
+def count_declared(clip: tuple[str, int | None]) -> int:
+    """Count the frames of a clip that `read_declared` takes, without reading them.
+
+    Raises:
+        UserError: as `read_declared`, but for damaged files.
+    """
+    return len(_declared_files(clip))
+
+
+def _declared_files(clip: tuple[str, int | None]) -> list[str]:
     folder, declared = clip
     paths = frame_files(folder)
     if declared is not None and len(paths) != declared:
         raise UserError(f"{folder}: {declared} frames are declared, {len(paths)} are there")
-    return read_frames(paths)
-
-
-def count_frames(folder: str) -> int:
-    """Count the frames of a clip folder without reading them; raises as `frame_files`."""
-    return len(frame_files(folder))
-
-
-def count_declared(clip: tuple[str, int | None]) -> int:
-    """Count the frames of a clip that `read_declared` takes, without reading them."""
-    return count_frames(clip[0])
+    return paths
 
 
 def frames_or_problem(
@@ -153,11 +158,19 @@ def frames_or_problem(
     except UserError as error:
         # A line of its own in a file of UTF-8, whatever the frames are called.
         return str(error).replace("\n", "\\n").encode("utf-8", "backslashreplace").decode()
+    size = sum(map(len, frames))
+    if size > MAX_CLIP_BYTES:
+        return (
+            f"its {len(frames):,} frames take {size:,} bytes of the {MAX_CLIP_BYTES:,} that a clip "
+            "may have; pass stored_size to make them smaller, or cut the clip in two"
+        )
     return frames or "it has no frames"
 
 
 def at_most(data: bytes, size: int) -> bytes:
-    """Encode an image anew, `size` x `size` pixels, unless neither of its sides is longer.
+    """Encode an image anew, the sides that are longer than `size` pixels as long as that.
+
+    One without such a side comes back as it is.
 
     Raises:
         UserError: the image is damaged.
@@ -166,7 +179,7 @@ def at_most(data: bytes, size: int) -> bytes:
     if max(image.shape[:2]) <= size:
         return data
     return simplejpeg.encode_jpeg(
-        resize(image, size), quality=STORED_QUALITY, colorspace="RGB", colorsubsampling="444"
+        shrink(image, size), quality=STORED_QUALITY, colorspace="RGB", colorsubsampling="444"
     )
 
 

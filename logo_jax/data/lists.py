@@ -93,7 +93,7 @@ def read_csv(
     if [field.lower() for field in fields[0]] != list(header):
         raise UserError(
             f'{path}, row {lines[0][0]}: the header "{",".join(header)}" is missing, there is '
-            f'"{lines[0][1]}"; add it as the first row.'
+            f'"{lines[0][1]}"; write it above all clips, with commas between the fields.'
         )
     if len(lines) == 1:
         raise UserError(f"The list {path} has a header but no clips.")

@@ -256,7 +256,13 @@ class PreparedSet(ClipTable):
 
         Raises:
             UserError: a file of the set is missing or damaged.
+            IndexError: there is no such clip, or it has no such frame.
         """
+        row = range(len(self))[row]
+        if not len(indices):
+            return []
+        if not 0 <= indices.min() <= indices.max() < self.num_frames[row]:
+            raise IndexError(f"Clip {row} has no frame {indices.max()} or {indices.min()}.")
         if self._index is None:
             frames = self[row]["frames"]
             return [frames[index] for index in indices.tolist()]

@@ -125,6 +125,11 @@ class ClipTable:
             name, equals, value = (word.strip() for word in term.partition("="))
             if not equals:
                 raise UserError(f'where="{where}": write <factor>=<value>, as in scene=Action.')
+            if not self.factors:
+                raise UserError(
+                    f'where="{where}": {self.name}/{self.config} has no factors to choose clips '
+                    "by; leave it empty."
+                )
             values = pick(self.factors, name, f"factor of {self.name}").astype(str)
             if value not in values:
                 known = sorted(set(values))

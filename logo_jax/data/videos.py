@@ -32,11 +32,13 @@ class Video:
         path: the file.
         face_detector: weights of the detector, "" = keep whole frames.
         allow_frame_counts: accept a file that holds another number of frames than it declares.
+        listed: number of frames that a list declares, None where none does or any is accepted.
     """
 
     path: str
     face_detector: str = ""
     allow_frame_counts: bool = False
+    listed: int | None = None
 
 
 def read_clip(payload: Video | tuple[str, int | None]) -> list[bytes]:
@@ -62,7 +64,8 @@ def read_video(video: Video) -> list[bytes]:
     border of the frame its last pixels are repeated.
 
     Raises:
-        UserError: the file cannot be read or is cut off, or no frame of it shows a face.
+        UserError: the file cannot be read or is cut off, no frame of it shows a face, or a list
+            declares another number of frames.
     """
     cv2.setNumThreads(0)  # the processes share the cores already
     if video.face_detector:
@@ -81,14 +84,25 @@ def read_video(video: Video) -> list[bytes]:
         )
     if not frames:
         raise UserError(f"{video.path}: no frame of it can be read")
+    _as_listed(video, len(frames))
     return frames
 
 
 def count_video(video: Video) -> int:
-    """Count the frames of a video: as it declares them, or by reading where it may be wrong."""
+    """Count the frames of a video: as it declares them, or by reading where it may be wrong.
+
+    Raises:
+        UserError: the file cannot be read, or a list declares another number of frames.
+    """
     if video.allow_frame_counts:
         return sum(1 for _ in _images(video.path))
-    return _declared(video.path)
+    return _as_listed(video, _declared(video.path))
+
+
+def _as_listed(video: Video, count: int) -> int:
+    if video.listed not in (None, count):
+        raise UserError(f"{video.path}: {video.listed} frames are declared, {count} are there")
+    return count
 
 
 def _open(path: str) -> cv2.VideoCapture:

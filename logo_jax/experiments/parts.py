@@ -75,7 +75,8 @@ class Splits:
     @property
     def caveats(self) -> list[str]:
         """Why results are not those of the protocol: what the set says, and what was left out."""
-        return [*self.prepared.caveats, *filter(None, [self.dropped_sentence()])]
+        said = filter(None, [self.dropped_sentence(), self._untrained_sentence()])
+        return [*self.prepared.caveats, *said]
 
     def dropped_sentence(self) -> str:
         """What was left out and what that means; empty where nothing was."""
@@ -87,6 +88,14 @@ class Splits:
             f"{counts} clips. Results on what remains are not comparable with results on the whole "
             "test set."
         )
+
+    def _untrained_sentence(self) -> str:
+        """Which classes have no training clip, as a choice of clips may leave; else empty."""
+        there = set(self.prepared.labels[self.train].tolist())
+        absent = [name for label, name in enumerate(self.prepared.classes) if label not in there]
+        if not absent:
+            return ""
+        return f"NO CLIP TO TRAIN ON is of class {', '.join(absent)}: nothing is learned of it."
 
     def __str__(self) -> str:
         counts = f"{len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test clips"

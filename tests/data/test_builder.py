@@ -16,7 +16,7 @@ import pytest
 
 from logo_jax.common import files
 from logo_jax.common.errors import UserError
-from logo_jax.data import PreparedSet, builder, pool, shards
+from logo_jax.data import PreparedSet, builder, frames, pool, shards
 from logo_jax.data.decode import decode_image
 
 ROOT = Path(__file__).parents[2]
@@ -224,8 +224,19 @@ def test_frames_are_stored_smaller(tmp_path, noise_builder):
         assert np.abs(shrunk.astype(int) - wanted).mean() < 3
     same = PreparedSet(noise_builder(data_dir=tmp_path, clips=3, stored_size=24).prepare())
     assert same[0]["frames"] == plain[0]["frames"]  # 24 x 20 pixels are no more than 24
+    partly = PreparedSet(noise_builder(data_dir=tmp_path, clips=3, stored_size=22).prepare())
+    assert {decode_image(frame).shape for frame in partly[0]["frames"]} == {(22, 20, 3)}
     with pytest.raises(UserError, match="stored_size=-1 is no side of a frame"):
         noise_builder(data_dir=tmp_path, clips=3, stored_size=-1)
+
+
+def test_a_clip_that_no_record_holds(tmp_path, noise_builder, monkeypatch):
+    longest = noise_builder.make_frames((4, 7, False))
+    monkeypatch.setattr(frames, "MAX_CLIP_BYTES", sum(map(len, longest)) - 1)
+    with pytest.raises(UserError, match=r"clip clip 4: its 7 frames take [0-9,]+ bytes of .*cut"):
+        noise_builder(data_dir=tmp_path, clips=5, num_workers=0).prepare()
+    folder = noise_builder(data_dir=tmp_path, clips=5, num_workers=0, stored_size=12).prepare()
+    assert len(PreparedSet(folder)) == 5
 
 
 def test_more_clips_than_a_shard_holds(tmp_path, noise_builder, monkeypatch):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,6 +80,12 @@ WRONG = {
     "a header of commas": (
         "video_name,label\n1,2\n", "plain", "words", r"row 1: .*such a list has no header",
     ),
+    "other commas": (
+        "video_name;label\n1;1\n",
+        "header",
+        "one_based",
+        "write it above all clips, with commas between the fields",
+    ),
     "no header": ("1,1\n2,2\n", "header", "one_based", 'row 1: the header "video_name,label" is'),
     "twice": ("1 0\n2 1\n1 0\n", "plain", "zero_based", "row 3: .* stands already in .*row 1"),
     "an open quote": ('video_name,label\n"1,1\n', "header", "one_based", "row 2: .* is no row of"),
@@ -148,6 +155,12 @@ def test_names_of_one_clip(tmp_path):
 BAD_NAMES = {
     "absolute": ("/home/me/faces/00001", "", 'perhaps strip_prefix="/home/me/faces/"'),
     "of Windows": ("D:\\DFEW\\faces\\00001", "", 'perhaps strip_prefix="D:\\DFEW\\faces\\"'),
+    "a scene of Windows": (
+        "D:\\x\\scene\\00002",
+        "",
+        "Write / for each \\ in the list. Pass its beginning as strip_prefix, perhaps "
+        'strip_prefix="D:/x/"',
+    ),
     "not known": ("/x/y/00002", "", 'perhaps strip_prefix="/x/y/"'),
     "another prefix": ("/x/y/00001", "/home", 'does not begin with strip_prefix="/home"'),
     "a climb": ("../../00001", "", "lies outside of"),
@@ -160,6 +173,7 @@ def test_names_elsewhere(tmp_path, case):
     name, prefix, message = BAD_NAMES[case]
     folder = tmp_path / "Clip" / "faces"
     (folder / "00001").mkdir(parents=True)
+    (folder / "scene" / "00002").mkdir(parents=True)
     with pytest.raises(UserError) as error:
         dialects.clip_name(row(name), tmp_path, folder, prefix)
     assert str(error.value).startswith("list, row 1: ") and message in str(error.value)
@@ -227,3 +241,15 @@ def test_paths_of_lists():
             dialects.paths({"train_list": pattern, "test_list": pattern}, Path("/source"), fold)
     with pytest.raises(UserError, match="names one file for all folds"):
         dialects.paths({"train_list": "a.txt", "test_list": "b.txt"}, Path("/source"), 1)
+
+
+@pytest.mark.parametrize("folds", [0, [], [6], 1.5, [1.0], None, "1,2", [[1]]])
+def test_folds_that_are_none(folds):
+    with pytest.raises(UserError, match="The folds of DFEW are the numbers 1 to 5, not "):
+        dialects.chosen_folds(folds, (1, 2, 3, 4, 5), "DFEW")
+
+
+def test_folds_in_any_container():
+    for folds in ((2, 1), [1, 2, 2], range(1, 3), np.array([2, 1])):
+        assert dialects.chosen_folds(folds, (1, 2, 3, 4, 5), "DFEW") == [1, 2]
+    assert dialects.chosen_folds(np.int64(3), (1, 2, 3, 4, 5), "DFEW") == [3]

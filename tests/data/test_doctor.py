@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import re
 import shutil
 
 import cv2
@@ -39,6 +40,12 @@ def test_a_part_of_the_set_is_an_error_unless_declared(copy, monkeypatch):
     assert trees.codes(found) == {"fold_size"} and found.findings.of("error")
     found = examine("dfew", copy("ferv39k").parent / "DFEW", Declared(), partial=True)
     assert trees.codes(found) == {"fold_size"} and not found.findings.of("error")
+    for path in trees.each_list(found.copy.root):
+        path.rename(path.with_suffix(".txt"))
+    found = examine("dfew", found.copy.root, Declared(), partial=True)
+    assert re.search(
+        r"The list .*set_1.csv is missing; .* holds set_1.txt", trees.text(found, "refused")
+    )
 
 
 def test_the_counts_tell_the_order_of_the_labels(copy, monkeypatch):

@@ -65,3 +65,16 @@ def test_the_page_of_videos(films, tmp_path):
 def test_a_face_detector_for_videos_is_said_to_do_nothing(films):
     found = examine("dfew", films[0], Declared(), detector=FaceDetector.__new__(FaceDetector))
     assert trees.codes(found) == {"videos_only", "faces_in_videos"}
+
+
+def test_declared_counts_of_videos(films):
+    root, _ = films
+    for path in trees.each_list(root):
+        rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
+        part = path.parent.name.partition("(")[0]
+        lines = [f"{name} {3 if name == '4' else 2} {label}" for name, label in rows]
+        trees.write(root / f"{part}_{path.stem[-1]}.txt", lines)
+    lists = {"train_list": "train_{fold}.txt", "test_list": "test_{fold}.txt"}
+    found = examine("dfew", root, Declared(lists="former_dfer", labels="one_based", **lists))
+    assert trees.codes(found) == {"videos_only", "frame_count"}
+    assert "00004 has 2, declared are 3" in trees.text(found, "frame_count")

@@ -65,3 +65,12 @@ def test_a_set_without_a_test_part(copy):
         assert trees.codes(found) == {"part_empty"} and found.findings.of("error")
         (line,) = [line for line in found.findings.lines() if line.startswith("error")]
         assert "test of the split" in line and "for evaluation" in line
+
+
+def test_clips_beside_the_lists(copy):
+    root = copy("mafw")
+    for path in (root / "data" / "frames").iterdir():
+        path.rename(root / path.name)
+    found = examine("mafw", root, Declared(frame_folder="."))
+    assert trees.codes(found) == {"unlisted_clip"}, found.findings.lines()  # the folder of lists
+    assert found.tally.num_frames.all()

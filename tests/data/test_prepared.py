@@ -144,6 +144,11 @@ def test_a_shard_of_other_clips_is_refused(three_shards, tmp_path):
 def test_a_row_that_is_not_there(noise_set):
     with pytest.raises(IndexError):
         noise_set[21]
+    for row, frame in ((0, 3), (1, -1), (21, 0)):  # clip 0 has 3 frames
+        with pytest.raises(IndexError):
+            noise_set.read(row, np.array([frame]))
+    assert noise_set.read(-1, np.array([22])) == list(noise_set[20]["frames"][22:])
+    assert noise_set.read(0, np.array([], int)) == []
 
 
 def test_a_folder_that_holds_no_set(tmp_path):

@@ -112,3 +112,17 @@ def test_a_selection_without_clips_is_a_sentence(scenes):
     splits = parts.open_splits(config)
     with pytest.raises(UserError, match='part "test". It may have some without config.data.where='):
         splits.rows("test")
+
+
+def test_a_class_that_no_chosen_clip_trains_is_said(scenes):
+    scenes.remarks, scenes.left_out = [], []
+    config = ferv39k.get_config()
+    assert parts.open_splits(config).caveats == []
+    scenes.num_frames = np.where(scenes.labels == 1, 9, 20).astype(np.int32)
+    config.data.short = "drop"
+    said = "NO CLIP TO TRAIN ON is of class b: nothing is learned of it."
+    assert parts.open_splits(config).caveats[1:] == [said]
+    config.data.short = "pad_last"
+    scenes.factors["scene"][scenes.labels == 0] = "Crime"
+    config.data.where = "scene=Action"
+    assert parts.open_splits(config).caveats == [said.replace("class b", "class a")]

@@ -112,11 +112,13 @@ def _check_builder(
         folder = os.path.relpath(copy.frames, copy.root)
         options |= {"frame_folder": folder, "as_videos": copy.videos}
     if partial and "folds" in cls.option_names():
-        options["folds"] = [
+        whole = [
             int(column.removeprefix("fold_"))
             for place, column in enumerate(copy.columns)
             if all(part_sizes(copy, place)[part] for part in folds.JUDGED)
         ]
+        if whole:  # else the builder says which list it misses
+            options["folds"] = whole
     if copy.facts is not None:
         options["allow_unofficial"] = True  # sizes are compared by the doctor
     try:

@@ -61,6 +61,10 @@ def check_videos(copy: Copy, findings: Findings, num_workers: int, decode: str) 
         counts[row] = film.num_frames
         if film.problem:
             findings.add(film.problem, film.detail)
+        elif copy.clips[row].declared not in (None, film.num_frames):
+            clip = copy.clips[row]
+            example = f"{clip.name} has {film.num_frames}, declared are {clip.declared}"
+            findings.add("frame_count", example)
         elif film.num_frames == 1:
             findings.add("single_frame", copy.clips[row].name)
         progress.update()

@@ -57,7 +57,7 @@ def examine_mafw(source: Path, declared: Declared, findings: Findings) -> Copy:
     """MAFW: `<frame folder>/<number>`, eleven classes, five folds."""
     # Clips and lists may lie under names of the user's own.
     said = (declared.frame_folder, declared.train_list, declared.test_list)
-    own = [Path(path).parts[0] for path in said if path and not os.path.isabs(path)]
+    own = [part for path in said if not os.path.isabs(path) for part in Path(path).parts[:1]]
     root = find_root(source, ("Train & Test Set", "data", *own), findings)
     copy = Copy("MAFW", root, facts.MAFW.classes, facts.MAFW, columns=FIVE_FOLDS)
     enter(root, "Train & Test Set", findings)

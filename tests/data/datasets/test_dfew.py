@@ -114,8 +114,11 @@ def test_fewer_folds_when_asked(dfew, load):
         dfew.list("train", fold).unlink()
     with pytest.raises(UserError, match=r"set_3.csv is missing; .*holds set_1.csv, set_2.csv"):
         load()
-    assert load(folds=(2, 1)).folds == (1, 2)
-    with pytest.raises(UserError, match="folds of DFEW are 1 to 5, not 0"):
+    prepared = load(folds=(2, 1))
+    assert prepared.folds == (1, 2)
+    with pytest.raises(UserError, match="dfew/clip_224x224_folds_1_2 has no factors to choose"):
+        prepared.rows("train", 1, where="scene=Action")
+    with pytest.raises(UserError, match="folds of DFEW are the numbers 1 to 5, not 0"):
         load(folds=(0,))
 
 

@@ -76,6 +76,8 @@ def test_dialects_are_not_guessed(dfew, load):
         load(**given | {"strip_prefix": ""})
     with pytest.raises(UserError, match='does not begin with strip_prefix="/somewhere/"'):
         load(**given | {"strip_prefix": "/somewhere/"})
+    with pytest.raises(UserError, match='row 2: "8" does not begin with strip_prefix='):
+        load(strip_prefix="/somewhere/")
     given = write_lists(dfew, "videomae")
     (dfew.root / "Clip" / "clip_224x224").rename(dfew.root / "Clip" / "clip_224x224_16f")
     # The lists name one folder of frames, the option another.
@@ -119,6 +121,15 @@ def test_original_videos(dfew, load, capsys, padded):
         assert abs(images[0].mean() - 10 * (row + 1)) < 4
     assert "WHOLE FRAMES OF FILMS AND NO FACE CROPS" in capsys.readouterr().err
     load(frame_folder="original")  # nothing has changed
+
+
+def test_declared_frames_that_videos_do_not_have(dfew, load):
+    given = write_lists(dfew, "former_dfer") | {"frame_folder": "original"}
+    as_videos(dfew)
+    with pytest.raises(UserError, match=r"\n  clip 00001: .*mp4: 10 frames are declared, 4 are"):
+        load(**given)
+    prepared = load(**given, allow_frame_counts=True)
+    assert prepared.num_frames.tolist() == [3 + number % 3 for number in range(1, 15)]
 
 
 def test_faces_of_original_videos(dfew, load, monkeypatch, tmp_path):
@@ -232,7 +243,7 @@ BAD_VOTES = {
         "2 of 2 clips of the class surprise have more votes for another class",
     ),
     "no votes": (lambda r: [[1, *[0] * 7, 1], *r[1:]], "row 2: clip 1 has no votes"),
-    "a short row": (lambda r: [[1, 6], *r[1:]], 'row 2: "None" in the column'),
+    "a short row": (lambda r: [[1, 6], *r[1:]], "row 2: the cell in the column label is empty"),
 }
 
 

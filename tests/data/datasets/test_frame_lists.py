@@ -3,6 +3,7 @@
 import pytest
 
 from logo_jax.common.errors import UserError
+from logo_jax.data import shards
 from tests.data.datasets.own_clips import load, write_frames
 
 
@@ -95,7 +96,7 @@ def test_a_clip_of_another_length_is_not_passed_over(listed):
     load(listed)
     frame = listed / "all" / "clip 2" / "9.png"
     frame.write_bytes(b"")
-    with pytest.raises(UserError, match="clip all/clip 2 of .* had 5 frames .*, now it has 6"):
+    with pytest.raises(UserError, match="all/clip 2 of .* had 5 frames .*: 5 .* declared, 6 are"):
         load(listed)
 
 
@@ -138,3 +139,20 @@ def test_one_clip_in_train_and_test_under_two_names_is_a_warning(listed, capsys)
     capsys.readouterr()
     assert load(listed, set_name="aliased").remarks[-1] == warning
     assert warning in capsys.readouterr().err
+
+
+def test_counts_that_an_earlier_attempt_accepted_are_refused(listed, monkeypatch):
+    monkeypatch.setattr(shards, "CLIPS_PER_SHARD", 1)
+    path = listed / "train.txt"
+    path.write_text("all/clip 0 9 0\nall/clip 1 4 1\n")
+    last = listed / "all" / "clip 2" / "1.png"
+    whole = last.read_bytes()
+    last.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="1 clips .* cannot be used"):
+        load(listed, allow_frame_counts=True)  # clip 0 is stored
+    last.write_bytes(whole)
+    with pytest.raises(UserError, match="clip 0: 9 frames are declared, 3 are there"):
+        load(listed)
+    assert load(listed, allow_frame_counts=True).num_frames.tolist() == [3, 4, 5]
+    with pytest.raises(UserError, match="was prepared with allow_frame_counts=True and not False"):
+        load(listed)

@@ -71,8 +71,15 @@ def test_fewer_folds_and_other_places(root, load):
     assert load(folds=3, frame_folder="faces/frames", **given).folds == (3,)
     with pytest.raises(UserError, match="There is no folder .*data/frames; "):
         load()
-    with pytest.raises(UserError, match="name a folder inside of the source"):
-        load(frame_folder="../x")
+    for elsewhere in ("../x", "", "/", "data/../.."):
+        with pytest.raises(UserError, match="name a folder inside of the source"):
+            load(frame_folder=elsewhere)
+    written = load(folds=3, frame_folder="./faces/frames/", **given).folder
+    assert written == load(folds=3, frame_folder="faces/frames", **given).folder
+    for clip in (root / "faces" / "frames").iterdir():
+        clip.rename(root / clip.name)
+    beside = load(folds=3, frame_folder=".", **given)
+    assert beside.config == "source_folds_3" and len(beside) == 22
 
 
 def test_broken_lists(root, load):

@@ -208,9 +208,9 @@ class Dfew(ClipBuilder):
         return rows
 
     def _number(self, row: lists.Row, folder: Path) -> str:
-        name = row.name
-        if not lists.is_number(name):
-            name = dialects.clip_name(row, self.source, folder, self.options["strip_prefix"])
+        name, prefix = row.name, self.options["strip_prefix"]
+        if prefix or not lists.is_number(name):
+            name = dialects.clip_name(row, self.source, folder, prefix)
         stem = name[:-4] if name.lower().endswith(".mp4") else name
         if not lists.is_number(stem):
             raise UserError(
@@ -233,10 +233,12 @@ class Dfew(ClipBuilder):
     def _video(
         self, folder: Path, found: Mapping[int, str], number: int, row: lists.Row
     ) -> videos.Video:
+        allow = self.options["allow_frame_counts"]
         return videos.Video(
             found.get(number, str(folder / f"{number:05d}.mp4")),
             self.options["face_detector"],
-            self.options["allow_frame_counts"],
+            allow,
+            None if allow else row.num_frames,
         )
 
     def _factors(self, number: int, row: lists.Row) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """DFEW's votes: how many of the annotators chose each expression for a clip."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,30 +41,32 @@ def read_votes(path: Path, classes: Sequence[str], columns: Sequence[str]) -> di
     """
     if not path.is_file():
         raise UserError(f"The votes {path} are missing: name DFEW's annotation.xlsx as votes.")
+    # A sheet is read while it is parsed, so damage shows at any row.
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        with contextlib.closing(
+            openpyxl.load_workbook(path, read_only=True, data_only=True)
+        ) as book:
+            sheet = book.worksheets[0]
+            sheet.reset_dimensions()  # what the file says of its size is wrong in some
+            rows = list(sheet.iter_rows(values_only=True))
     except Exception as error:  # openpyxl and its parsers raise errors of any kind
         raise UserError(f"{path} is no readable xlsx file ({error}): unpack it again.") from error
-    try:
-        rows = book.worksheets[0].iter_rows(values_only=True)
-        header = [str(cell).strip() if cell is not None else "" for cell in next(rows, ())]
-        places = _places(path, header, classes, columns)
-        found: dict[int, Votes] = {}
-        for number, row in enumerate(rows, 2):
-            if all(cell is None for cell in row):
-                continue
-            where = f"{path}, row {number}"
-            clip, label, *votes = [_number(where, header[k], _cell(row, k)) for k in places]
-            if clip in found:
-                raise UserError(f"{where}: clip {clip} stands already in {found[clip].where}.")
-            found[clip] = Votes(where, label, tuple(votes))
-    finally:
-        book.close()
+    header = [str(cell).strip() if cell is not None else "" for cell in (rows or [()])[0]]
+    places = _places(f"{path}, sheet {sheet.title}", header, classes, columns)
+    found: dict[int, Votes] = {}
+    for number, row in enumerate(rows[1:], 2):
+        if all(cell is None for cell in row):
+            continue
+        where = f"{path}, row {number}"
+        clip, label, *votes = [_number(where, header[k], _cell(row, k)) for k in places]
+        if clip in found:
+            raise UserError(f"{where}: clip {clip} stands already in {found[clip].where}.")
+        found[clip] = Votes(where, label, tuple(votes))
     return found
 
 
 def _places(
-    path: Path, header: list[str], classes: Sequence[str], columns: Sequence[str]
+    where: str, header: list[str], classes: Sequence[str], columns: Sequence[str]
 ) -> list[int]:
     """Columns of the clip, the label and the votes for each class."""
     wanted: list[tuple[tuple[str, ...], str]]
@@ -89,7 +92,7 @@ def _places(
         if not matching or names.count(names[matching[0]]) > 1:
             how_many = "no" if not matching else "more than one"
             raise UserError(
-                f"{path}: {how_many} column of {what} is among {', '.join(filter(None, header))}; "
+                f"{where}: {how_many} column of {what} is among {', '.join(filter(None, header))}; "
                 "name the columns with vote_columns: the clip's number, the label and the votes "
                 f"for {', '.join(classes)}."
             )
@@ -103,8 +106,13 @@ def _cell(row: Sequence[Any], place: int) -> Any:
 
 def _number(where: str, name: str, cell: Any) -> int:
     """A cell as a whole number from 0; clips may be named `00012` or `00012.mp4`."""
+    if cell is None:
+        raise UserError(
+            f"{where}: the cell in the column {name} is empty, or holds a formula whose value was "
+            "never saved; write the number into it."
+        )
     text = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
-    text = re.sub(r"\.mp4$", "", text)
+    text = re.sub(r"\.mp4$", "", text, flags=re.IGNORECASE)
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise UserError(
             f'{where}: "{cell}" in the column {name} is no whole number; mend the cell.'

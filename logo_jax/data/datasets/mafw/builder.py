@@ -97,12 +97,13 @@ class Mafw(ClipBuilder):
             allow_unofficial=allow_unofficial,
             allow_frame_counts=allow_frame_counts,
         )
-        name = frame_folder.strip("/").replace("/", "_")
-        if not name or ".." in Path(frame_folder).parts or Path(frame_folder).is_absolute():
+        folder = Path(frame_folder)  # ./data/frames/ is data/frames
+        if not frame_folder or ".." in folder.parts or folder.is_absolute():
             raise UserError(f'frame_folder="{frame_folder}": name a folder inside of the source.')
+        name = "_".join(folder.parts) or "source"  # of ".", where the clips lie beside the lists
         name += dialects.folds_in_name(chosen, FOLDS)
         name += ("" if lists == "official" else f"_{lists}") + ("_faces" if face_detector else "")
-        return name, {"frame_folder": frame_folder, "folds": chosen, **options}
+        return name, {"frame_folder": folder.as_posix(), "folds": chosen, **options}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -166,7 +167,8 @@ class Mafw(ClipBuilder):
         self, folder: Path, found: Mapping[int, str], name: str, row: lists.Row
     ) -> videos.Video | tuple[str, int | None]:
         allow = self.options["allow_frame_counts"]
+        listed = None if allow else row.num_frames
         if self.options["as_videos"]:
             path = found.get(int(name), str(folder / f"{name}.mp4"))
-            return videos.Video(path, self.options["face_detector"], allow)
-        return str(folder / name), None if allow else row.num_frames
+            return videos.Video(path, self.options["face_detector"], allow, listed)
+        return str(folder / name), listed
