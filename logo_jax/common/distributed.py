@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import os
 import sys
 import threading
 import traceback
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from logo_jax.common.ending import end_at_once
 from logo_jax.common.errors import Interrupted, UserError
 
 # A host that is gone is noticed after so long; JAX's own default is 100 s.
@@ -210,6 +210,4 @@ def end_together() -> Iterator[None]:
             traceback.print_exc()
             print(f"error: {who} failed, which ends the others.", file=sys.stderr)
             status = LOST_PROCESS
-        sys.stderr.flush()
-        sys.stdout.flush()
-        os._exit(status)
+        end_at_once(status)
