@@ -146,6 +146,19 @@ def test_classes_that_tie_may_be_others_on_another_device(run, workdir, monkeypa
     assert f"{report['other_classes']} clips have another class" in capsys.readouterr().out
 
 
+def test_another_device_multiplies_in_fewer_bits(run, workdir, tmp_path, monkeypatch, capsys):
+    real = module.Judge.probabilities
+    monkeypatch.setattr(module.Judge, "probabilities", lambda *a, **k: real(*a, **k) + 0.01)
+    with pytest.raises(UserError, match=r"probabilities differ by up to 0\.01"):
+        verify(workdir, [])
+    copy = shutil.copytree(workdir, tmp_path / "copy")
+    results = json.loads((copy / "results.json").read_text()) | {"device": "TPU v4"}
+    (copy / "results.json").write_text(json.dumps(results))
+    (report,) = verify(copy, [])
+    assert report["differences"] == []
+    assert "device was TPU v4 and is" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
