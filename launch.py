@@ -59,7 +59,7 @@ def run() -> None:
         app.run(main, flags_parser=parse)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status)
     except Interrupted as message:
         print(message)
         sys.exit(int(os.environ.get("LOGO_JAX_STOPPED_STATUS", "0")))  # scripts/until_done.sh

@@ -264,6 +264,20 @@ def test_a_signal_before_the_steps_ends_without_a_traceback(tmp_path, tiny_dfew,
     assert f"{number.name}: stopped; nothing was saved" in stderr
 
 
+def test_a_start_without_the_others_is_worth_another_try():
+    """Not status 2, after which scripts/until_done.sh stops trying."""
+    code = (
+        "import launch; from logo_jax.common import distributed; distributed.START_SECONDS = 1; "
+        "launch.run()"
+    )
+    flags = ["--coordinator=127.0.0.1:9", "--num_processes=2", "--process_id=1"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *flags], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1, done.stderr
+    assert "error: Not all processes of the job were there after 1 seconds" in done.stderr
+
+
 # Compiles for long, and hears SIGTERM in the midst of it; the cache would spare it the work.
 COMPILING = """
 import os, signal, threading
