@@ -13,6 +13,7 @@ import sys
 
 from absl import app, flags
 
+from logo_jax.common.ending import end_at_once
 from logo_jax.common.errors import Interrupted, UserError
 from logo_jax.training.signals import Stopped, raise_on_stop
 
@@ -58,13 +59,13 @@ def run() -> None:
         app.run(main, flags_parser=parse)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status)
     except Interrupted as message:
         print(message)
         sys.exit(int(os.environ.get("LOGO_JAX_STOPPED_STATUS", "0")))  # scripts/until_done.sh
     except Stopped as stop:
         print(stop, file=sys.stderr)
-        sys.exit(stop.status)
+        end_at_once(stop.status)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def get_config() -> ConfigDict:
     config.skip_nonfinite = False
     # Steps between two lines of the log.
     config.log_every = 20
-    # Steps between two checkpoints; the end of training is always one.
+    # Steps between two checkpoints; the last step, and what a selection evaluates, is always one.
     config.checkpoint_every = 200
     # Which parameters are judged: "last", "best_on_val", or "best_on_test" (as much of the field
     # does; it looks at the test set, and the result says so).

@@ -264,6 +264,52 @@ def test_a_signal_before_the_steps_ends_without_a_traceback(tmp_path, tiny_dfew,
     assert f"{number.name}: stopped; nothing was saved" in stderr
 
 
+def test_a_start_without_the_others_is_worth_another_try():
+    """Not status 2, after which scripts/until_done.sh stops trying."""
+    code = (
+        "import launch; from logo_jax.common import distributed; distributed.START_SECONDS = 1; "
+        "launch.run()"
+    )
+    flags = ["--coordinator=127.0.0.1:9", "--num_processes=2", "--process_id=1"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *flags], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1, done.stderr
+    assert "error: Not all processes of the job were there after 1 seconds" in done.stderr
+
+
+# Compiles for long, and hears SIGTERM in the midst of it; the cache would spare it the work.
+COMPILING = """
+import os, signal, threading
+import launch
+
+def compiling(argv):
+    import jax, jax.numpy as jnp
+
+    def work(x):
+        for number in range(150):
+            x = jnp.tanh(x @ x + number) * jnp.sin(x)
+        return x
+
+    compiled = jax.jit(work).lower(jnp.ones((64, 64))).compile
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    compiled()
+
+launch.main = compiling
+launch.run()
+"""
+
+
+def test_a_signal_while_a_program_is_compiled_ends_without_a_crash(tmp_path):
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "0", "XLA_FLAGS": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILING], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert "SIGTERM: stopped; nothing was saved" in done.stderr
+    assert "Segmentation fault" not in done.stderr
+
+
 @pytest.mark.slow
 def test_ctrl_c_with_input_workers_saves_and_goes_on(tmp_path, tiny_dfew):
     """The terminal sends SIGINT to all processes of the group."""

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import os
 import sys
 import threading
 import traceback
@@ -13,7 +12,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from logo_jax.common.errors import Interrupted, UserError
+from logo_jax.common.ending import end_at_once
+from logo_jax.common.errors import Interrupted, Unreached, UserError
 
 # A host that is gone is noticed after so long; JAX's own default is 100 s.
 HEARTBEAT_SECONDS = 20
@@ -29,7 +29,6 @@ ALL_OF_THEM = (
     "same --num_processes, each with its own --process_id."
 )
 LOST_PROCESS = 1
-USER_ERROR = 2
 STOPPED = 130  # of Ctrl-C
 
 Result = TypeVar("Result")
@@ -48,8 +47,8 @@ def start(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -
         process_id: of this one, from 0.
 
     Raises:
-        UserError: only some of the arguments are given, the address is none, or the others cannot
-            be reached.
+        UserError: only some of the arguments are given, or the address is none.
+        Unreached: the others are not there.
     """
     given = [bool(coordinator), num_processes > 0, process_id >= 0]
     if any(given) and not all(given):
@@ -74,7 +73,7 @@ def start(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -
         if isinstance(error, ValueError) and not named and NO_CLUSTER in str(error):
             return
         if isinstance(error, RuntimeError) and TOO_LATE not in str(error):
-            raise UserError(
+            raise Unreached(
                 f"The other processes of the job were not reached ({str(error).splitlines()[0]}): "
                 f"{ALL_OF_THEM}"
             ) from error
@@ -154,7 +153,7 @@ def _in_thread(wait: Callable[[], None], seconds: int) -> list[Exception]:
     """Do `wait` in a thread, since it hears no signal, and return what it raises.
 
     Raises:
-        UserError: it is not done after so many seconds.
+        Unreached: it is not done after so many seconds.
     """
     errors = []
 
@@ -168,7 +167,7 @@ def _in_thread(wait: Callable[[], None], seconds: int) -> list[Exception]:
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        raise UserError(
+        raise Unreached(
             f"Not all processes of the job were there after {seconds} seconds: {ALL_OF_THEM}"
         )
     return errors
@@ -194,7 +193,7 @@ def end_together() -> Iterator[None]:
         who = f"process {jax.process_index()} of {jax.process_count()}"
         if isinstance(error, UserError):
             print(f"error: {error}", file=sys.stderr)
-            status = USER_ERROR
+            status = error.status
         elif isinstance(error, KeyboardInterrupt):  # a stop signal where no step was going on
             print(error, file=sys.stderr)
             status = getattr(error, "status", STOPPED)
@@ -210,6 +209,4 @@ def end_together() -> Iterator[None]:
             traceback.print_exc()
             print(f"error: {who} failed, which ends the others.", file=sys.stderr)
             status = LOST_PROCESS
-        sys.stderr.flush()
-        sys.stdout.flush()
-        os._exit(status)
+        end_at_once(status)

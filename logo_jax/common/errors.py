@@ -11,8 +11,19 @@ Value = TypeVar("Value")
 class UserError(Exception):
     """Something in the input, the config or the machine that the user can mend.
 
-    `launch.py` prints the message alone, without a traceback, and exits with status 2.
+    `launch.py` prints the message alone, without a traceback, and exits with `status`.
     """
+
+    status = 2
+
+
+class Unreached(UserError):
+    """Other processes of the job are not there: they may be when the job is started again.
+
+    So the status is not that of an error which a person must mend (scripts/until_done.sh).
+    """
+
+    status = 1
 
 
 # Ctrl-C, a scheduler's stop, and the end of the terminal.

@@ -1,5 +1,6 @@
 """What a result was made with: recorded beside every number."""
 
+import functools
 import platform
 import subprocess
 from importlib import metadata
@@ -8,8 +9,12 @@ from pathlib import Path
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
+@functools.cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python, this package, its main dependencies, and the git revision."""
+    """Return the versions of Python, this package, its main dependencies, and the git revision.
+
+    They are those of the first call: the checkout may be another one when a long run ends.
+    """
     import logo_jax
 
     found = {"python": platform.python_version(), "logo_jax": logo_jax.__version__}

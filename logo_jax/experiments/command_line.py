@@ -20,6 +20,7 @@ from ml_collections import ConfigDict, config_flags
 
 from logo_jax.common.errors import UserError, suggest
 from logo_jax.experiments import config as configs
+from logo_jax.experiments.paths import refuse_lost_home, refuse_no_path
 
 OVERRIDE = re.compile(r"--?(no)?config\.([^=]*)(=?)")
 # Modes whose config is that of the command line; that of the others is the one of a finished run.
@@ -94,7 +95,7 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
     configs.use_compilation_cache()
     mode, swept = given.mode, bool(given.sweep or given.seeds)
     for flag in FOLDERS:
-        refuse_address(flag, given[flag].value)
+        refuse_no_path(f"--{flag}", given[flag].value or "")
     if given.skip_nonfinite:
         overrides = [*overrides, "--config.skip_nonfinite=True"]
     if swept and mode not in ("train", "cross_validate"):
@@ -150,22 +151,6 @@ def run(given: flags.FlagValues, overrides: Sequence[str]) -> None:
     else:
         output = output or workdir / "predictions"
         function(mode)(recipe, workdir, given.checkpoint, given.input, output)
-
-
-def refuse_address(flag: str, value: str | None) -> None:
-    """Refuse what is no path: a NUL byte in it, or the address of an object store, which `Path`
-    would take for a local folder `gs:`.
-
-    Raises:
-        UserError: `value` is one.
-    """
-    if value and "\0" in value:
-        raise UserError(f"--{flag}={value!r} has a NUL byte, which no path may: leave it out.")
-    if value and "://" in value:
-        raise UserError(
-            f"--{flag}={value}: logs, checkpoints and results are local files; mount the object "
-            "store as a folder (docs/tpu.md), and name that."
-        )
 
 
 def function(name: str) -> Callable[..., Any]:
@@ -293,6 +278,7 @@ def load(text: str) -> ConfigDict:
         UserError: no such file, or one that takes no argument, or needs one.
     """
     name, colon, argument = text.partition(":")
+    refuse_lost_home("--config", name)
     path = Path(name).expanduser()
     if not path.is_file():
         present = sorted(str(file) for file in path.parent.glob("*.py"))
@@ -330,6 +316,9 @@ def override(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
         values(["overrides", *overrides])
     except flags.Error as error:
         raise UserError(f"{error}") from error
+    for field, value in configs.leaves(config.to_dict()):
+        if isinstance(value, str):
+            refuse_lost_home(f"config.{field}", value)
     return config
 
 

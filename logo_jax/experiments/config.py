@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,18 @@ def use_compilation_cache() -> None:
 
     JAX_COMPILATION_CACHE_DIR chooses another folder.
     """
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        folder = Path.home() / ".cache" / "logo_jax" / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    home = os.path.expanduser("~")
+    if home == "~":  # a user whom the machine does not know, as in a container
+        print(
+            "This user has no home folder, so that every start compiles anew: set HOME, or "
+            "JAX_COMPILATION_CACHE_DIR to a folder for compiled programs.",
+            file=sys.stderr,
+        )
+        return
+    folder = Path(home) / ".cache" / "logo_jax" / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def run_name(config_file: str, config: ConfigDict, all_folds: bool = False) -> str:

@@ -38,6 +38,7 @@ def cross_validate(config: ConfigDict, workdir: Path, folds: Sequence[int] = ())
     Raises:
         UserError: the set has no folds or no such fold, or a run cannot be done.
         Interrupted: the fold that was going on is saved; the same command goes on there.
+        Stopped: a stop signal came where no step was going on; it says what is saved.
     """
     known = parts.open_set(config).folds
     if not known:
@@ -57,16 +58,20 @@ def cross_validate(config: ConfigDict, workdir: Path, folds: Sequence[int] = ())
     for number, fold in enumerate(chosen, 1):
         folder = workdir / f"fold{fold}"
         print(f"fold {fold} ({number} of {len(chosen)}): {folder}", flush=True)
-        if on_first_host(functools.partial(finished, configs_of[fold], folder)):
-            print("finished before")
-            continue
         try:
+            if on_first_host(functools.partial(finished, configs_of[fold], folder)):
+                print("finished before")
+                continue
             train(configs_of[fold], folder)
         except Stopped as stop:
             if number > 1:
-                stop.saved = f"all that came before fold {fold} is saved, and {stop.saved}"
+                stop.saved = f"what came before fold {fold} is saved; of fold {fold} {stop.saved}"
             raise
-    return on_first_host(lambda: summarize([workdir], workdir))
+    try:
+        return on_first_host(lambda: summarize([workdir], workdir))
+    except Stopped as stop:
+        stop.saved = "the folds are saved, and --mode=summarize merges them"
+        raise
 
 
 def finished(config: ConfigDict, folder: Path) -> bool:

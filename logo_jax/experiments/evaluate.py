@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from logo_jax.common.errors import UserError
@@ -172,14 +173,7 @@ def write_results(
         "step": meta["step"],
         "train_clips": meta["train_clips"],
         "dropped_clips": splits.dropped,
-        "data": {
-            "name": prepared.name,
-            "config": prepared.config,
-            "fold": config.data.fold or None,
-            "folds": list(prepared.folds) if config.data.fold else [],
-            "fingerprint": prepared.fingerprint,
-            "caveats": prepared.caveats,
-        },
+        "data": data_facts(config, splits),
         "seed": config.seed,
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
@@ -220,6 +214,19 @@ def write_results(
     print(f"part: {part}; {words}; step {meta['step']}{average}")
     print(f"results: {output / 'results.json'}, predictions.csv, confusion.png, reliability.png")
     return results
+
+
+def data_facts(config: ConfigDict, splits: Splits) -> dict[str, Any]:
+    """What results.json says of the data."""
+    prepared = splits.prepared
+    return {
+        "name": prepared.name,
+        "config": prepared.config,
+        "fold": config.data.fold or None,
+        "folds": list(prepared.folds) if config.data.fold else [],
+        "fingerprint": prepared.fingerprint,
+        "caveats": prepared.caveats,
+    }
 
 
 def selection_of(meta: dict[str, Any]) -> str:
@@ -266,24 +273,35 @@ def _controls(
     found: Predictions,
 ) -> dict[str, Any]:
     """The same clips with their frames in the other orders of `config.evaluation.controls`."""
-    prepared, rows, labels = splits.prepared, splits.rows(part), found.labels
-    classes = prepared.classes
+    prepared, rows, size = splits.prepared, splits.rows(part), len(splits.prepared.classes)
     numbers: dict[str, Any] = {}
     for order in configs.controls(config):
         control = judge.probabilities(variables, prepared, rows, order).argmax(-1)
-        matrix = metrics.confusion_matrix(labels, control, len(classes))
-        numbers[f"{order}_war"] = metrics.war(matrix)
-        numbers[f"{order}_uar"] = metrics.uar(matrix)
-        numbers[f"{order}_confusion"] = matrix.tolist()
-        if order == "reversed" and prepared.name == "synthetic_faces":
-            # A clip played backwards is a clip of the other class of its pair.
-            swapped = np.asarray(REVERSED)[labels]
-            matrix = metrics.confusion_matrix(swapped, control, len(classes))
-            numbers["reversed_swapped_war"] = metrics.war(matrix)
-    if prepared.name == "synthetic_faces":
-        ceiling, _ = order_blind_ceiling(np.bincount(labels, minlength=len(classes)))
-        numbers["order_blind_ceiling_war"] = ceiling
+        matrix = metrics.confusion_matrix(found.labels, control, size)
+        numbers |= control_numbers(order, matrix, prepared.name)
+    return numbers | ceiling_numbers(np.bincount(found.labels, minlength=size), prepared.name)
+
+
+def control_numbers(
+    order: str, confusion: Int[np.ndarray, "C C"], data_name: str
+) -> dict[str, Any]:
+    """What is said of the frame order `order`, by the confusion matrix that it gives."""
+    numbers = {
+        f"{order}_war": metrics.war(confusion),
+        f"{order}_uar": metrics.uar(confusion),
+        f"{order}_confusion": confusion.tolist(),
+    }
+    if order == "reversed" and data_name == "synthetic_faces":
+        # A clip played backwards is a clip of the other class of its pair.
+        numbers["reversed_swapped_war"] = metrics.war(confusion[:, np.asarray(REVERSED)])
     return numbers
+
+
+def ceiling_numbers(class_clips: Int[np.ndarray, " C"], data_name: str) -> dict[str, float]:
+    """What a model blind to order can reach, of the set that knows it."""
+    if data_name != "synthetic_faces":
+        return {}
+    return {"order_blind_ceiling_war": order_blind_ceiling(class_clips)[0]}
 
 
 def write_predictions(path: Path, found: Predictions) -> None:

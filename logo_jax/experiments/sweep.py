@@ -27,6 +27,7 @@ from logo_jax.common.errors import UserError, suggest
 from logo_jax.common.files import atomic_writer, make_folder
 from logo_jax.experiments import config as configs
 from logo_jax.experiments.train import train
+from logo_jax.training.signals import Stopped
 
 Setting = tuple[str, Any]
 Job = Callable[[ConfigDict, Path], dict[str, Any]]
@@ -44,10 +45,11 @@ def sweep(
         job: `cross_validate`, whose pooled numbers stand in the CSV; None = `train`.
 
     Raises:
-        UserError: an unknown field, a value of another type, or runs that could not be done (they
-            stand in the CSV with their error; the others are finished first). In a job of several
-            processes the first run that fails ends the sweep.
+        UserError: an unknown field, a value of another type, a CSV that is none of a sweep, or runs
+            that could not be done (they stand in the CSV with their error; the others are finished
+            first). In a job of several processes the first run that fails ends the sweep.
         Interrupted: the run that was going on is saved; the same command goes on there.
+        Stopped: a stop signal came where no step was going on; it says what is saved.
     """
     swept = [text.partition("=")[0].removeprefix("config.") for text in fields]
     if "seed" in swept:
@@ -72,7 +74,12 @@ def sweep(
         name = name.replace("/", "_").replace(" ", "")
         print(f"sweep, run {number} of {len(combinations)}: {name}", flush=True)
         row = {**dict(settings), "seed": seed, "workdir": name}
-        rows.append(row | _run(config, settings, seed, workdir / name, job or train))
+        try:
+            rows.append(row | _run(config, settings, seed, workdir / name, job or train))
+        except Stopped as stop:
+            if number > 1:
+                stop.saved = f"the runs before {name} are saved; of {name} {stop.saved}"
+            raise
         names = {row["workdir"] for row in rows}
         lines = [r for r in before if r["workdir"] not in names] + rows
         on_first_host(functools.partial(_write, workdir / "sweep.csv", lines))
@@ -167,7 +174,15 @@ def _finished(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     if configs.read(workdir).get("evaluation") != configs.plain(config)["evaluation"]:
         return None
     configs.compare(config, workdir)  # an error where the run had another config
-    return json.loads(found.read_text(encoding="utf-8"))
+    try:
+        results = json.loads(found.read_text(encoding="utf-8"))
+        numbers = {name: results["test"][name] for name in ("war", "uar")}
+        return {"test": numbers, "step": results["step"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{found} is damaged ({error!r}): judge the run again with --mode=evaluate "
+            f"--workdir={workdir} --output={workdir}."
+        ) from error
 
 
 def _with(config: ConfigDict, settings: Sequence[Setting], seed: int) -> ConfigDict:
@@ -180,8 +195,18 @@ def _earlier(path: Path) -> list[dict[str, Any]]:
     """The lines of earlier sweeps in the same workdir, over other fields or values."""
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for number, row in enumerate(rows, 1):
+            if not row.get("workdir") or None in row:
+                raise ValueError(f"its row {number} has no cell workdir, or more than the header")
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"{path} is no table of a sweep ({error}): move it away, and the sweep writes a new "
+            "one from the runs that are finished."
+        ) from error
+    return rows
 
 
 def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from logo_jax.common.errors import UserError
 from logo_jax.common.files import make_folder
 from logo_jax.common.mesh import check_batch_size
+from logo_jax.common.versions import versions
 from logo_jax.evaluation import metrics
 from logo_jax.experiments import agreement, parts
 from logo_jax.experiments import config as configs
@@ -50,6 +51,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
 
 def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    versions()  # of the code that trains, not of what the checkout has become at the end
     agreement.check_config(config, workdir)
     set_aside_damaged(workdir)
     configs.compare(config, workdir)

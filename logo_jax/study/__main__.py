@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from logo_jax.common import heap
+from logo_jax.common.ending import end_at_once
 from logo_jax.common.errors import Interrupted, UserError
 from logo_jax.study.formulas import Shape
 from logo_jax.study.points import Study
@@ -126,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(130)
     except KeyboardInterrupt:
         print(f"Ctrl-C: stopped; {goes_on(workdir)}", file=sys.stderr)
-        sys.exit(130)
+        end_at_once(130)
 
 
 if __name__ == "__main__":

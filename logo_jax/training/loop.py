@@ -130,7 +130,8 @@ def fit(
                     note = f"{loss}, {values['clips_per_second']:.1f} clips/s"
                     note += f", input_wait {values['input_wait']:.0%}"
                 progress.update(1, note)
-                if save_now or stopped:
+                # An evaluation may outlast the grace period of a stop signal, which waits for it.
+                if save_now or stopped or (evaluate and select_now):
                     checkpoints.save(state, {**meta, "step": step})
                 if stopped and step < schedule.total_steps:
                     signal = signals.received or "A stop signal on another host"

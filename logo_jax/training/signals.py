@@ -25,7 +25,7 @@ class Stopped(KeyboardInterrupt):
         super().__init__()
         self.name = signal.Signals(number).name
         self.status = 128 + number
-        self.saved = "nothing was saved, and the same command starts over"
+        self.saved = "nothing was saved, and the same command starts again"
 
     def __str__(self) -> str:
         return f"{self.name}: stopped; {self.saved}"

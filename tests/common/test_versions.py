@@ -29,6 +29,12 @@ def test_the_revision_of_a_checkout_and_of_what_is_none(tmp_path, monkeypatch):
     assert _git_revision(tmp_path) == "unknown (FileNotFoundError)"
 
 
+def test_the_revision_is_that_of_the_start_of_the_program(monkeypatch):
+    first = versions()
+    monkeypatch.setattr("logo_jax.common.versions._git_revision", lambda folder: "a later one")
+    assert versions() == first
+
+
 def test_versions_are_there():
     found = versions()
     assert {"python", "logo_jax", "jax", "flax", "git"} <= set(found)

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import pytest
 from absl import flags
 
@@ -15,11 +16,11 @@ from logo_jax.experiments.command_line import (
     override,
     parse_flags,
     parse_folds,
-    refuse_address,
     run,
     separate,
 )
-from logo_jax.experiments.config import plain
+from logo_jax.experiments.config import plain, use_compilation_cache
+from logo_jax.experiments.paths import refuse_no_path
 
 ROOT = launch.__file__.rpartition("/")[0]
 RECIPE = f"{ROOT}/configs/frame_folders.py"
@@ -195,10 +196,34 @@ def test_a_workdir_without_a_record_is_refused(tmp_path):
 @pytest.mark.parametrize("flag", ["workdir", "output", "runs"])
 def test_an_address_of_an_object_store_is_refused(flag):
     with pytest.raises(UserError, match=f"--{flag}=.* has a NUL byte"):
-        refuse_address(flag, "runs/\0")
+        refuse_no_path(f"--{flag}", "runs/\0")
     parse_flags(["launch.py", "--config", RECIPE, f"--{flag}=gs://bucket/run"])
     with pytest.raises(UserError, match=f"--{flag}=gs://bucket/run: .* mount the object store"):
         run(flags.FLAGS, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workdir=~nobody-9/run"], "--workdir=~nobody-9/run: "),
+        (["--runs=a, ~nobody-9/run", "--mode=compare"], "--runs=~nobody-9/run: "),
+        (["--config=~nobody-9/recipe.py"], "--config=~nobody-9/recipe.py: "),
+        (["--config.data.data_dir=~nobody-9"], "config.data.data_dir=~nobody-9: "),
+    ],
+)
+def test_the_home_of_an_unknown_user_is_refused(arguments, message):
+    overrides = parse_flags(["launch.py", f"--config={RECIPE}", *arguments])[1:]
+    with pytest.raises(UserError, match=f'^{message}"~nobody-9" is no home folder here; write'):
+        run(flags.FLAGS, overrides)
+
+
+def test_a_user_without_a_home_compiles_anew(monkeypatch, capsys):
+    folder = jax.config.jax_compilation_cache_dir
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as it is for such a user
+    use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir == folder
+    assert "no home folder, so that every start compiles anew" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("status", [None, 75])

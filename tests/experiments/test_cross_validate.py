@@ -16,6 +16,7 @@ import pytest
 from logo_jax.common.errors import UserError
 from logo_jax.experiments import cross_validate as module
 from logo_jax.experiments.cross_validate import cross_validate
+from logo_jax.training.signals import Stopped
 from tests.experiments.judged import FOLDS, settings, write_run
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +46,26 @@ def test_all_folds_are_trained_and_finished_ones_are_read(trained, tmp_path, cap
     assert cross_validate(config, tmp_path) == numbers
     assert trained == [1, 2, 3, 2]
     assert capsys.readouterr().out.count("finished before") == 2
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ("train", r"; what came before fold 2 is saved; of fold 2 nothing was saved"),
+        ("summarize", r"; the folds are saved, and --mode=summarize merges them"),
+    ],
+)
+def test_a_stop_says_what_is_saved(trained, tmp_path, monkeypatch, stage, message):
+    real = getattr(module, stage)
+
+    def stop(*arguments):
+        if stage == "summarize" or trained:
+            raise Stopped(signal.SIGTERM)
+        return real(*arguments)
+
+    monkeypatch.setattr(module, stage, stop)
+    with pytest.raises(Stopped, match=message):
+        cross_validate(settings(1), tmp_path)
 
 
 def test_some_folds(trained, tmp_path):

@@ -7,9 +7,15 @@ import shutil
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
-from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    brier_score_loss,
+    confusion_matrix,
+    log_loss,
+)
 
 from logo_jax.common.errors import UserError
+from logo_jax.data.datasets.synthetic_faces import REVERSED
 from logo_jax.evaluation.__main__ import main
 from logo_jax.experiments import evaluate as module
 from logo_jax.experiments.evaluate import evaluate
@@ -140,6 +146,19 @@ def test_classes_that_tie_may_be_others_on_another_device(run, workdir, monkeypa
     assert f"{report['other_classes']} clips have another class" in capsys.readouterr().out
 
 
+def test_another_device_multiplies_in_fewer_bits(run, workdir, tmp_path, monkeypatch, capsys):
+    real = module.Judge.probabilities
+    monkeypatch.setattr(module.Judge, "probabilities", lambda *a, **k: real(*a, **k) + 0.01)
+    with pytest.raises(UserError, match=r"probabilities differ by up to 0\.01"):
+        verify(workdir, [])
+    copy = shutil.copytree(workdir, tmp_path / "copy")
+    results = json.loads((copy / "results.json").read_text()) | {"device": "TPU v4"}
+    (copy / "results.json").write_text(json.dumps(results))
+    (report,) = verify(copy, [])
+    assert report["differences"] == []
+    assert "device was TPU v4 and is" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -152,8 +171,8 @@ def test_classes_that_tie_may_be_others_on_another_device(run, workdir, monkeypa
             "the config in results.json is not that of its hash",
         ),
         (lambda r: r.update(step=3), "the results are of step 3, the checkpoint of 8"),
-        (lambda r: r["data"].update(fingerprint="f"), "the data fingerprint is another one"),
-        (lambda r: r["data"].update(caveats=["x"]), "data.caveats are not those of the prepared"),
+        (lambda r: r["data"].update(fingerprint="f"), "data.fingerprint in results.json is not"),
+        (lambda r: r["data"].update(caveats=["x"]), "data.caveats in results.json is not that"),
         (
             lambda r: r.update(selection="best_on_test", selection_metric="uar"),
             "selection is best_on_test in results.json and should be last; .*selection_metric",
@@ -171,6 +190,14 @@ def test_classes_that_tie_may_be_others_on_another_device(run, workdir, monkeypa
         (
             lambda r: r["test"]["calibration"]["before"].update(ece=0.0001),
             "calibration in results.json is not that of predictions.csv",
+        ),
+        (lambda r: r.update(parameters="ema"), "parameters is ema in results.json and should be"),
+        (lambda r: r["dropped_clips"].update(test=3), "dropped_clips is .* and should be"),
+        (lambda r: r["data"].update(config="x"), "data.config in results.json is not that of the"),
+        (lambda r: r["test"].pop("reversed_confusion"), "reversed_confusion is missing in"),
+        (
+            lambda r: r["test"].update(reversed_confusion=[[9, 0, 0], [0, 9, 0], [0, 0, 9]]),
+            "reversed_confusion in results.json has other clips",
         ),
         (
             lambda r: r["test"].update(reversed_war=0.999),
@@ -217,6 +244,17 @@ def test_the_summary_is_verified_with_its_folds_only(run, workdir, tmp_path):
     verify(tmp_path / "fold1", [])
     with pytest.raises(UserError, match=r"the summary is not of its folds \(clips\)"):
         verify(tmp_path, [])
+
+
+def test_reversed_clips_count_for_the_other_class_of_their_pair():
+    rng = np.random.default_rng(0)
+    labels, found = rng.integers(0, 7, (2, 100))
+    numbers = module.control_numbers(
+        "reversed", confusion_matrix(labels, found, labels=range(7)), "synthetic_faces"
+    )
+    swapped = np.array(REVERSED)[labels]
+    assert numbers["reversed_swapped_war"] == pytest.approx(np.mean(swapped == found))
+    assert numbers["reversed_war"] == pytest.approx(np.mean(labels == found))
 
 
 def test_predictions_of_another_model_are_found_out(run, workdir, tmp_path):

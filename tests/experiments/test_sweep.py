@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from logo_jax.common.errors import UserError
 from logo_jax.common.files import write_json
 from logo_jax.experiments.config import plain
 from logo_jax.experiments.sweep import parse_field, sweep
+from logo_jax.training.signals import Stopped
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,6 +113,39 @@ def test_fields_that_cannot_be_combined(trained, tmp_path, fields, message):
 def lines(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_a_stopped_sweep_says_that_the_runs_before_are_saved(trained, tmp_path, monkeypatch):
+    config = default.get_config()
+    sweep(config, tmp_path, [], 1)
+
+    def stop(config, workdir):
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr("logo_jax.experiments.sweep.train", stop)
+    with pytest.raises(Stopped, match=r"; the runs before seed=1 are saved; of seed=1 nothing was"):
+        sweep(config, tmp_path, [], 2)
+
+
+@pytest.mark.parametrize(
+    "content", [b"a,b\n1,2\n", b"workdir\nx,too many\n", "workdir\n\xe9\n".encode("latin-1")]
+)
+def test_a_table_that_is_none_of_a_sweep_is_refused_before_the_training(trained, tmp_path, content):
+    (tmp_path / "sweep.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"sweep.csv is no table of a sweep .* move it away"):
+        sweep(default.get_config(), tmp_path, [], 1)
+    assert not trained
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_damaged_results_of_one_run_are_told_and_the_others_done(trained, tmp_path, content):
+    config = default.get_config()
+    sweep(config, tmp_path, [], 1)
+    (tmp_path / "seed=0" / "results.json").write_text(content)
+    with pytest.raises(UserError, match=r"1 of 2 runs failed \(seed=0\)"):
+        sweep(config, tmp_path, [], 2)
+    first, second = lines(tmp_path / "sweep.csv")
+    assert "results.json is damaged" in first["error"] and second["war"] == "0.1"
 
 
 def test_a_failed_run_ends_the_sweep_of_several_processes(tmp_path, monkeypatch):

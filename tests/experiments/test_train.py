@@ -14,6 +14,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from logo_jax.common.errors import Interrupted, UserError
+from logo_jax.common.versions import versions
 from logo_jax.experiments import config as configs
 from logo_jax.experiments import train as train_module
 from logo_jax.experiments.train import train
@@ -262,11 +263,13 @@ def test_a_stop_outside_the_steps_says_what_is_saved(config, tmp_path, monkeypat
     def stop(*args, **kwargs):
         raise Stopped(signal.SIGTERM)
 
+    versions.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(train_module.parts, "open_splits", stop)
         with pytest.raises(Stopped, match="SIGTERM: stopped; nothing was saved") as caught:
             train(config, tmp_path)
         assert caught.value.status == 143
+    assert versions.cache_info().currsize == 1  # known before anything that takes long
     config.max_steps = 1
     monkeypatch.setattr(train_module, "write_results", stop)
     with pytest.raises(Stopped, match="stopped; step 1 is saved, and the same command continues"):

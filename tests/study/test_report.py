@@ -3,6 +3,7 @@
 import html
 import re
 import signal
+import sys
 from math import prod
 
 import jax
@@ -163,6 +164,7 @@ def stop(error):
 
 def test_a_stopped_study_says_what_is_kept(tmp_path, capsys, monkeypatch):
     kept = f"finished points are in {tmp_path / 'study.jsonl'}, and the same command goes on"
+    monkeypatch.setattr(command_line, "end_at_once", sys.exit)
     monkeypatch.setattr(command_line, "run_study", stop(KeyboardInterrupt()))
     with pytest.raises(SystemExit) as ended:
         command_line.main(["--schemes=full", f"--workdir={tmp_path}"])

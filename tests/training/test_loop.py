@@ -85,6 +85,19 @@ def test_each_step_is_selected_once(tmp_path):
     assert [line["step"] for line in lines(tmp_path) if "selection_uar" in line] == [2, 4]
 
 
+def test_a_run_that_is_killed_in_an_evaluation_has_lost_no_step(tmp_path):
+    """As at the end of the grace period of a signal that the evaluation has outlasted."""
+
+    def killed(state):
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        fit(tmp_path, 4, evaluate=killed)
+    assert saved(tmp_path) == 2
+    fit(tmp_path, 4, evaluate=lambda _: {"uar": 0.5, "war": 0.5})
+    assert [line["step"] for line in lines(tmp_path) if "selection_uar" in line] == [2, 4]
+
+
 @pytest.mark.parametrize("lost", ["best", "best and log"])
 def test_a_lost_best_checkpoint_is_not_replaced_by_a_worse_one(tmp_path, lost):
     fit(tmp_path, 3, evaluate=lambda _: {"uar": 0.9, "war": 0.9})
