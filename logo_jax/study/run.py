@@ -172,7 +172,8 @@ def _failures(point: Point) -> tuple[type[Exception], ...]:
     """What may go wrong with a point: of a scheme of one's own, whatever its code raises."""
     if point.scheme not in BUILT_IN:
         return (Exception,)
-    return (DoesNotFit, UserError, jax.errors.JaxRuntimeError)
+    # Of OverflowError: a grid of more tokens than 64 bits can count.
+    return (DoesNotFit, UserError, OverflowError, jax.errors.JaxRuntimeError)
 
 
 def in_words(error: Exception) -> str:
