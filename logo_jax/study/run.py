@@ -15,6 +15,7 @@ from logo_jax.common.errors import UserError
 from logo_jax.common.files import make_folder
 from logo_jax.common.progress import Progress
 from logo_jax.models.blocks import BUILT_IN
+from logo_jax.models.windows import by
 from logo_jax.study.count import MultiplyAdds, breakdown
 from logo_jax.study.formulas import FORMULAS, attention_cost, blocks_cost, inequality_holds
 from logo_jax.study.measure import (
@@ -164,7 +165,8 @@ def _measure_group(
         rows[point] |= {"repeats": repeats, "matmul_multiply_adds_per_s": rate}
         if rows[point].get("failed"):
             progress.say(f"{point.label} {rows[point]['grid']}: {rows[point]['status']}")
-        progress.update(1, f"{point.label} {rows[point]['grid']}")
+    # At once, since they are done at once: the time that is left is told by the rate.
+    progress.update(len(group), by(group[-1].grid))
     return list(rows.values())
 
 

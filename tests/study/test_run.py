@@ -110,6 +110,14 @@ def test_what_did_not_fit_into_the_free_memory_is_tried_again(tmp_path, monkeypa
     assert row["status"] == "measured"
 
 
+def test_progress_counts_a_group_when_it_is_done(tmp_path, monkeypatch):
+    """Its points are finished together: one at a time they gave 12 times the time that was left."""
+    done = []
+    monkeypatch.setattr(run.Progress, "update", lambda _, count, note: done.append((count, note)))
+    run.run_study(Study(**TINY), tmp_path)
+    assert done == [(2, "2 x 2 x 2")]
+
+
 def test_a_compiler_without_an_estimate(tmp_path, monkeypatch):
     monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda _: {})
     (row,) = run.run_study(Study(**TINY | {"schemes": ("full",)}), tmp_path)
