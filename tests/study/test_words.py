@@ -54,6 +54,14 @@ def test_memory_is_the_measured_one_where_there_is_any():
     assert "<td>4.0</td>" in tables.points([old, new])
 
 
+def test_ratios_say_of_which_dim_and_type_they_are():
+    rows = [row(scheme, dim=dim, dtype=dtype) for dim, dtype in ((8, "float32"), (16, "bfloat16"))
+            for scheme in ("full", "local_global")]  # fmt: skip
+    lines = [line for line in tables.ratios(rows).split("<tr>") if "<td>full</td>" in line]
+    assert len(set(lines)) == len(lines) == 2
+    assert "<td>8</td><td>float32</td>" in lines[0] and "<td>bfloat16</td>" in lines[1]
+
+
 def test_tables_have_what_there_is():
     assert tables.ratios([row()]) == ""
     page = tables.exponents([row()])
