@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from logo_jax.common.figures import LIGHT
 from logo_jax.study import plots, report, tables
 from logo_jax.study.points import Point
 from logo_jax.study.rows import ALL_MEASURED, TIMES
@@ -68,6 +69,12 @@ def test_tables_have_what_there_is():
     assert "as drawn" not in page and "measured" not in page
     failed = {**Point("full", "xla", (2, 2, 2), None, 8, 2).record(), "status": "counting: broken"}
     assert "counting: broken" in tables.points([failed])
+
+
+def test_every_scheme_of_ones_own_has_a_colour_of_its_own(monkeypatch):
+    own = [f"mine_{number}" for number in range(12)]
+    monkeypatch.setattr(plots, "SCHEMES", dict.fromkeys([*plots.SCHEMES, *own]))
+    assert len({plots.colour(name, LIGHT) for name in plots.SCHEMES}) == len(plots.SCHEMES)
 
 
 def test_plots_have_axes_with_several_grids_and_say_what_they_show():
