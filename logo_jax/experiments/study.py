@@ -297,10 +297,11 @@ def _program(model: nn.Module, variables: Any, clip: Any) -> Program:
     }
 
     def loss(params: Any, clip: Any) -> Any:
-        out: Any = model.apply({"params": params, **rest}, clip)
+        out: Any = model.apply(params | rest, clip)
         return jnp.square(out.logits).sum()
 
-    return compile_program(jax.grad(loss), (variables["params"], clip), free_memory())
+    params = {"params": variables["params"]}
+    return compile_program(jax.grad(loss), (params, clip), free_memory())
 
 
 def _write(accuracy: Sequence[Row], workdir: Path) -> None:

@@ -159,14 +159,20 @@ def _size(shapes: Any) -> int:
 
 
 def _random(shapes: Any) -> Any:
-    """Arrays of normal numbers with standard deviation 0.02 for parameters and 1 for tokens."""
+    """Arrays of normal numbers with standard deviation 0.02 for parameters and 1 for tokens; ones
+    for other variables, as a variance is positive."""
     random = np.random.default_rng(0)
     variables, *tokens = shapes
 
     def array(shape: Any, scale: float | int) -> Any:
         return jnp.asarray(scale * random.standard_normal(shape.shape, np.float32), shape.dtype)
 
-    return (jax.tree.map(lambda s: array(s, 0.02), variables), *(array(s, 1) for s in tokens))
+    def variable(path: Any, shape: Any) -> Any:
+        if path[0].key == "params":
+            return array(shape, 0.02)
+        return jnp.ones(shape.shape, shape.dtype)
+
+    return (jax.tree.map_with_path(variable, variables), *(array(s, 1) for s in tokens))
 
 
 def gib(count: float | int) -> str:
