@@ -46,9 +46,15 @@ def run_study(study: Study, workdir: Path) -> list[Row]:
         The rows of this study, in its order, those measured before included.
 
     Raises:
-        UserError: the workdir holds a study of another machine, or cannot be written to.
+        UserError: the workdir holds a study of another machine or a training run, or cannot be
+            written to.
     """
     make_folder(workdir)
+    if (workdir / "config.json").exists():
+        raise UserError(
+            f"{workdir} holds a training run, whose report the study's would replace: choose "
+            "another --workdir."
+        )
     machine = describe_machine()
     rows = read_rows(workdir / LINES, machine)
     # What failed is tried again each time. What did not fit is when it may take another share of

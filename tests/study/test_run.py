@@ -99,6 +99,13 @@ def test_a_point_has_the_whole_model_and_inequality_9():
     assert "<td>holds</td>" in page and f"<td>{row['model'] / 1e6:,.1f}</td>" in page
 
 
+def test_a_study_does_not_replace_the_report_of_a_training(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds a training run, .* choose another --workdir"):
+        run.run_study(Study(**TINY), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 def test_what_did_not_fit_into_the_free_memory_is_tried_again(tmp_path, monkeypatch):
     study = Study(**TINY | {"schemes": ("full",)})
     monkeypatch.setattr(run, "free_memory", lambda: 100)
