@@ -103,17 +103,21 @@ def run_with_accuracy(
             f"accuracy_seeds is {seeds}: fewer than {FEWEST_SEEDS} seeds show no spread."
         )
     config = load(recipe)
+    fields, known = (dict(configs.leaves(tree)) for tree in (overrides or {}, config.to_dict()))
+    misfit = f"config.study.accuracy_overrides does not fit {recipe}: "
+    for name in fields:
+        if name not in known:
+            raise UserError(f'{misfit}it has no field "{name}".{suggest(name, known)}')
     try:
-        config.lock().update_from_flattened_dict(dict(configs.leaves(overrides or {})))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"config.study.accuracy_overrides does not fit {recipe}: {error}"
-        ) from error
+        config.update_from_flattened_dict(fields)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{misfit}{error}") from error
     config.unlock().scheme_file = chosen.scheme_file
-    if config.model.name not in TOKEN_SYSTEMS:
+    system = config.get("model", {}).get("name", "none")
+    if system not in TOKEN_SYSTEMS:
         raise UserError(
-            f'{recipe} trains the system "{config.model.name}", which has no attention scheme to '
-            f"choose: give a config of one of {', '.join(TOKEN_SYSTEMS)}."
+            f'{recipe} trains the system "{system}", which has no attention scheme to choose: give '
+            f"a config of one of {', '.join(TOKEN_SYSTEMS)}."
         )
     schemes = list(dict.fromkeys(name.partition(":")[0] for name in chosen.schemes))
     folder = workdir / FOLDER

@@ -140,8 +140,14 @@ def test_what_cannot_be_trained(tmp_path):
         module.run_with_accuracy(tiny, tmp_path, "configs/wild.py:former_dfer", 3)
     with pytest.raises(UserError, match="There is no config file"):
         module.run_with_accuracy(tiny, tmp_path, "configs/wld.py", 3)
-    with pytest.raises(UserError, match="accuracy_overrides does not fit"):
+    with pytest.raises(UserError, match='"none", which has no attention scheme'):
+        module.run_with_accuracy(tiny, tmp_path, "configs/study.py", 3)
+    with pytest.raises(UserError, match="accuracy_overrides does not fit") as error:
         module.run_with_accuracy(tiny, tmp_path, "configs/wild.py", 3, {"batch_sze": 4})
+    assert str(error.value).endswith('no field "batch_sze". Did you mean "batch_size"?')
+    for wrong in ({"batch_size": "x"}, {"model": {"window": 3}}, {"batch_size": {"a": 1}}):
+        with pytest.raises(UserError, match="accuracy_overrides does not fit"):
+            module.run_with_accuracy(tiny, tmp_path, "configs/wild.py", 3, wrong)
 
 
 def test_failed_runs_are_told(tmp_path):
