@@ -4,12 +4,13 @@ Drawn with matplotlib's objects, so no display is needed.
 """
 
 from collections.abc import Mapping, Sequence
+from colorsys import hsv_to_rgb
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import hsv_to_rgb, to_hex
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
     FixedLocator,
@@ -54,7 +55,7 @@ def colour(label: str, theme: Theme) -> str:
     place = own.index(scheme)
     if place < len(OWN_COLOURS):
         return OWN_COLOURS[place]
-    return to_hex(hsv_to_rgb((place * GOLDEN % 1, 0.75, 0.65)))
+    return to_hex(hsv_to_rgb(place * GOLDEN % 1, 0.75, 0.65))
 
 
 def of_series(rows: Sequence[Row], series: str) -> list[Row]:
