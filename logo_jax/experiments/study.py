@@ -105,9 +105,8 @@ def run_with_accuracy(
     config = load(recipe)
     fields, known = (dict(configs.leaves(tree)) for tree in (overrides or {}, config.to_dict()))
     misfit = f"config.study.accuracy_overrides does not fit {recipe}: "
-    for name in fields:
-        if name not in known:
-            raise UserError(f'{misfit}it has no field "{name}".{suggest(name, known)}')
+    for name in (name for name in fields if name not in known):
+        raise UserError(f'{misfit}it has no field "{name}".{suggest(name, known)}')
     try:
         config.update_from_flattened_dict(fields)
     except (TypeError, ValueError) as error:
@@ -133,7 +132,8 @@ def run_with_accuracy(
     problems = [f'{recipe} cannot build "{scheme}": {unbuilt[scheme]}' for scheme in unbuilt]
     if trained:
         try:
-            sweep(config, folder, [f"model.attention={','.join(trained)}"], seeds, _train)
+            field = f"model.attention={','.join(map(repr, trained))}"  # a name "2" is no number
+            sweep(config, folder, [field], seeds, _train)
         except UserError as error:
             if not (folder / "sweep.csv").is_file():
                 raise
