@@ -10,6 +10,7 @@ import ctypes
 import sys
 
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
+_kept = False
 
 
 def keep_freed_memory() -> bool:
@@ -19,13 +20,24 @@ def keep_freed_memory() -> bool:
     a library should not decide it. Only glibc on Linux knows this; elsewhere nothing is changed.
     All memory then comes from one heap, which never shrinks by itself, see `give_back`.
     """
+    global _kept
     mallopt = _of_glibc("mallopt")
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_ARENA_MAX, 1))
-    return mallopt is not None and all([mallopt(*setting) == 1 for setting in settings])
+    _kept = mallopt is not None and all([mallopt(*setting) == 1 for setting in settings])
+    return _kept
+
+
+def keeps() -> bool:
+    """Whether this process keeps what is freed, in one heap."""
+    return _kept
 
 
 def give_back() -> None:
-    """Hand freed memory back to the system, so that it counts as free there."""
+    """Hand freed memory back to the system, so that it counts as free there.
+
+    Where memory is not kept, glibc gives a heap to each thread, and its trim leaves the ends of all
+    but the first.
+    """
     trim = _of_glibc("malloc_trim")
     if trim is not None:
         trim(0)

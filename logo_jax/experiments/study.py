@@ -103,17 +103,20 @@ def run_with_accuracy(
             f"accuracy_seeds is {seeds}: fewer than {FEWEST_SEEDS} seeds show no spread."
         )
     config = load(recipe)
+    fields, known = (dict(configs.leaves(tree)) for tree in (overrides or {}, config.to_dict()))
+    misfit = f"config.study.accuracy_overrides does not fit {recipe}: "
+    for name in (name for name in fields if name not in known):
+        raise UserError(f'{misfit}it has no field "{name}".{suggest(name, known)}')
     try:
-        config.lock().update_from_flattened_dict(dict(configs.leaves(overrides or {})))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"config.study.accuracy_overrides does not fit {recipe}: {error}"
-        ) from error
+        config.update_from_flattened_dict(fields)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{misfit}{error}") from error
     config.unlock().scheme_file = chosen.scheme_file
-    if config.model.name not in TOKEN_SYSTEMS:
+    system = config.get("model", {}).get("name", "none")
+    if system not in TOKEN_SYSTEMS:
         raise UserError(
-            f'{recipe} trains the system "{config.model.name}", which has no attention scheme to '
-            f"choose: give a config of one of {', '.join(TOKEN_SYSTEMS)}."
+            f'{recipe} trains the system "{system}", which has no attention scheme to choose: give '
+            f"a config of one of {', '.join(TOKEN_SYSTEMS)}."
         )
     schemes = list(dict.fromkeys(name.partition(":")[0] for name in chosen.schemes))
     folder = workdir / FOLDER
@@ -129,7 +132,8 @@ def run_with_accuracy(
     problems = [f'{recipe} cannot build "{scheme}": {unbuilt[scheme]}' for scheme in unbuilt]
     if trained:
         try:
-            sweep(config, folder, [f"model.attention={','.join(trained)}"], seeds, _train)
+            field = f"model.attention={','.join(map(repr, trained))}"  # a name "2" is no number
+            sweep(config, folder, [field], seeds, _train)
         except UserError as error:
             if not (folder / "sweep.csv").is_file():
                 raise
@@ -297,10 +301,11 @@ def _program(model: nn.Module, variables: Any, clip: Any) -> Program:
     }
 
     def loss(params: Any, clip: Any) -> Any:
-        out: Any = model.apply({"params": params, **rest}, clip)
+        out: Any = model.apply(params | rest, clip)
         return jnp.square(out.logits).sum()
 
-    return compile_program(jax.grad(loss), (variables["params"], clip), free_memory())
+    params = {"params": variables["params"]}
+    return compile_program(jax.grad(loss), (params, clip), free_memory())
 
 
 def _write(accuracy: Sequence[Row], workdir: Path) -> None:

@@ -44,6 +44,8 @@ def influence(
     def parameter(path: Any, leaf: Any) -> jax.Array:
         # Not the module's own start: the layer of zeros in divided attention would hide its
         # temporal step. The pool keeps near to an average.
+        if path[0].key != "params":  # batch statistics; a variance is positive
+            return jnp.ones((draws, *leaf.shape), leaf.dtype)
         if "weights" in jax.tree_util.keystr(path):
             return (1 + 0.1 * normal(*leaf.shape)) / leaf.shape[0]
         return normal(*leaf.shape) * DIM**-0.5

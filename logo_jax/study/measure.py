@@ -7,9 +7,11 @@ its arguments and results, `peak` with them; `memory.py` measures what a CPU tak
 own `peak_memory_in_bytes` leaves the temporary arena out on CPU, so it is not used.)
 """
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -126,16 +128,21 @@ def compile_program(fn: Any, shapes: tuple[Any, ...], limit: int | None) -> Prog
     """Compile `fn` for arguments of these shapes and make random ones; raises as `prepare` does."""
     try:
         traced = jax.jit(fn).trace(*shapes)
+        # Known before it is compiled: XLA ends the process where a size outgrows 64 bits. On a CPU
+        # the fused kernels have scratch, see memory.py.
+        products = 2 if jax.devices()[0].platform == "cpu" else 1
+        least = _size((shapes, traced.out_info)) + products * largest_product(traced.jaxpr.jaxpr)
+        most = sys.maxsize if limit is None else limit
+        if least > most:
+            raise DoesNotFit(f"needs {gib(least)}, has {gib(most)}")
         compiled = traced.lower().compile()
         memory = compiled.memory_analysis()
         arguments, results, temporary = (
             int(getattr(memory, f"{name}_size_in_bytes")) for name in ("argument", "output", "temp")
         )
-        peak = needed = arguments + results + temporary
-        if jax.devices()[0].platform == "cpu":  # the fused kernels' scratch, see memory.py
-            needed = max(peak, arguments + results + 2 * largest_product(traced.jaxpr.jaxpr))
-        if limit is not None and needed > limit:
-            raise DoesNotFit(f"needs {gib(needed)}, has {gib(limit)}")
+        peak = arguments + results + temporary
+        if peak > most:
+            raise DoesNotFit(f"needs {gib(peak)}, has {gib(most)}")
         flops = (compiled.cost_analysis() or {}).get("flops")
         program = Program(compiled, _random(shapes), temporary, peak, flops)
         program.run()
@@ -146,15 +153,26 @@ def compile_program(fn: Any, shapes: tuple[Any, ...], limit: int | None) -> Prog
     return program
 
 
+def _size(shapes: Any) -> int:
+    """Bytes of arrays of these shapes."""
+    return sum(prod(x.shape) * jnp.dtype(x.dtype).itemsize for x in jax.tree.leaves(shapes))
+
+
 def _random(shapes: Any) -> Any:
-    """Arrays of normal numbers with standard deviation 0.02 for parameters and 1 for tokens."""
+    """Arrays of normal numbers with standard deviation 0.02 for parameters and 1 for tokens; ones
+    for other variables, as a variance is positive."""
     random = np.random.default_rng(0)
     variables, *tokens = shapes
 
     def array(shape: Any, scale: float | int) -> Any:
         return jnp.asarray(scale * random.standard_normal(shape.shape, np.float32), shape.dtype)
 
-    return (jax.tree.map(lambda s: array(s, 0.02), variables), *(array(s, 1) for s in tokens))
+    def variable(path: Any, shape: Any) -> Any:
+        if path[0].key == "params":
+            return array(shape, 0.02)
+        return jnp.ones(shape.shape, shape.dtype)
+
+    return (jax.tree.map_with_path(variable, variables), *(array(s, 1) for s in tokens))
 
 
 def gib(count: float | int) -> str:

@@ -21,7 +21,10 @@ _PROCESS = Path("/proc/self")
 
 def measured(run: Callable[[], object], process: Path = _PROCESS) -> int | None:
     """Bytes by which a run lifts the peak of this process above what it had before: results and
-    temporary memory. None where the system does not tell, and for other devices than CPUs.
+    temporary memory.
+
+    None where the system does not tell, for other devices than CPUs, and in a process that did not
+    call `heap.keep_freed_memory`: what its threads had freed would be taken again without a rise.
 
     Args:
         run: runs a program that has run before, so that nothing is compiled or first made.
@@ -29,7 +32,7 @@ def measured(run: Callable[[], object], process: Path = _PROCESS) -> int | None:
 
     The median of `RUNS`.
     """
-    if jax.devices()[0].platform != "cpu":
+    if jax.devices()[0].platform != "cpu" or not heap.keeps():
         return None
     rises = []
     for _ in range(RUNS):

@@ -4,11 +4,13 @@ Drawn with matplotlib's objects, so no display is needed.
 """
 
 from collections.abc import Mapping, Sequence
+from colorsys import hsv_to_rgb
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
     FixedLocator,
@@ -35,8 +37,10 @@ COLOURS = {
 }  # fmt: skip
 
 
-# Of schemes of one's own, in the order of their registration.
+# Of schemes of one's own, in the order of their registration; further ones have hues that no other
+# has, since the golden section never comes back to one.
 OWN_COLOURS = ("#8c564b", "#9467bd", "#7f7f7f", "#17becf")
+GOLDEN = 0.618034
 
 
 def colour(label: str, theme: Theme) -> str:
@@ -46,7 +50,12 @@ def colour(label: str, theme: Theme) -> str:
     if scheme in COLOURS:
         return COLOURS[scheme]
     own = [name for name in SCHEMES if name not in BUILT_IN]
-    return OWN_COLOURS[own.index(scheme) % len(OWN_COLOURS)] if scheme in own else theme.spare
+    if scheme not in own:
+        return theme.spare
+    place = own.index(scheme)
+    if place < len(OWN_COLOURS):
+        return OWN_COLOURS[place]
+    return to_hex(hsv_to_rgb(place * GOLDEN % 1, 0.75, 0.65))
 
 
 def of_series(rows: Sequence[Row], series: str) -> list[Row]:

@@ -86,8 +86,8 @@ _INEQUALITY = (
     "windows of 4 x 7 x 7, where fhw = HW."
 )
 _FIGURE_1 = (
-    "The dot looks; the darker a token, the more the output at the dot depends on it (derivatives "
-    "of one attention step, 4 x 4 x 4 tokens, windows of 2 x 2 x 2). Divided attention and "
+    "The dot looks; the fuller the colour of a token, the more the output at the dot depends on it "
+    "(derivatives of one attention step, 4 x 4 x 4 tokens, windows of 2 x 2 x 2). Divided and "
     "factorized attention are two steps, so all tokens are seen a little."
 )
 

@@ -131,11 +131,21 @@ def read_rows(path: Path, machine: str) -> list[Row]:
 
 
 def append_row(path: Path, row: Row) -> None:
-    """Add a line that is on the disk when this returns."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Add a line that is on the disk when this returns.
+
+    Raises:
+        UserError: the file cannot be written to, or the disk is full.
+    """
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path}: {error.strerror or error}; free some space there or choose "
+            "another --workdir."
+        ) from error
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:

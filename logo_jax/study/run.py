@@ -15,6 +15,7 @@ from logo_jax.common.errors import UserError
 from logo_jax.common.files import make_folder
 from logo_jax.common.progress import Progress
 from logo_jax.models.blocks import BUILT_IN
+from logo_jax.models.windows import by
 from logo_jax.study.count import MultiplyAdds, breakdown
 from logo_jax.study.formulas import FORMULAS, attention_cost, blocks_cost, inequality_holds
 from logo_jax.study.measure import (
@@ -45,9 +46,15 @@ def run_study(study: Study, workdir: Path) -> list[Row]:
         The rows of this study, in its order, those measured before included.
 
     Raises:
-        UserError: the workdir holds a study of another machine, or cannot be written to.
+        UserError: the workdir holds a study of another machine or a training run, or cannot be
+            written to.
     """
     make_folder(workdir)
+    if (workdir / "config.json").exists():
+        raise UserError(
+            f"{workdir} holds a training run, whose report the study's would replace: choose "
+            "another --workdir."
+        )
     machine = describe_machine()
     rows = read_rows(workdir / LINES, machine)
     # What failed is tried again each time. What did not fit is when it may take another share of
@@ -164,7 +171,8 @@ def _measure_group(
         rows[point] |= {"repeats": repeats, "matmul_multiply_adds_per_s": rate}
         if rows[point].get("failed"):
             progress.say(f"{point.label} {rows[point]['grid']}: {rows[point]['status']}")
-        progress.update(1, f"{point.label} {rows[point]['grid']}")
+    # At once, since they are done at once: the time that is left is told by the rate.
+    progress.update(len(group), by(group[-1].grid))
     return list(rows.values())
 
 
@@ -172,7 +180,8 @@ def _failures(point: Point) -> tuple[type[Exception], ...]:
     """What may go wrong with a point: of a scheme of one's own, whatever its code raises."""
     if point.scheme not in BUILT_IN:
         return (Exception,)
-    return (DoesNotFit, UserError, jax.errors.JaxRuntimeError)
+    # Of OverflowError: a grid of more tokens than 64 bits can count.
+    return (DoesNotFit, UserError, OverflowError, jax.errors.JaxRuntimeError)
 
 
 def in_words(error: Exception) -> str:

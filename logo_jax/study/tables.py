@@ -176,15 +176,17 @@ def ratios(rows: Sequence[Row]) -> str:
             if same and row is not ours and row["window"] in ("", ours["window"]):
                 columns = ("forward_multiply_adds", "forward_ms", "training_ms", column)
                 numbers = (_ratio(row, ours, name) for name in columns)
-                body.append((row["label"], ours["grid"], ours["window"], *numbers))
+                of = (ours["grid"], ours["window"], str(ours["dim"]), ours["dtype"])
+                body.append((row["label"], *of, *numbers))
     if not body:
         return ""
     return page.table(
         "How many times local_global's multiply-adds (with the products of attention), time and "
         f"memory each scheme takes. Memory, forward + backward: {what}. {CONVENTION}",
-        ("scheme", "tokens", "window", "multiply-adds", "forward", "forward + backward", "memory"),
+        ("scheme", "tokens", "window", "dim", "type", "multiply-adds", "forward",
+         "forward + backward", "memory"),
         body,
-    )
+    )  # fmt: skip
 
 
 def _ratio(row: Row, ours: Row, name: str) -> str:

@@ -13,6 +13,7 @@ from configs import study as config_file
 from logo_jax.common.errors import UserError
 from logo_jax.experiments import command_line
 from logo_jax.experiments import study as module
+from logo_jax.experiments.sweep import parse_field
 from logo_jax.models import attention, blocks
 from logo_jax.study import __main__ as study_main
 from logo_jax.study import plots, report, run, tables
@@ -79,7 +80,7 @@ def test_schemes_are_trained_once_and_shown_beside_their_cost(tmp_path, monkeypa
 @pytest.mark.slow
 def test_the_report_has_what_could_be_trained(tmp_path, monkeypatch):
     def sweep(config, folder, fields, seeds, job):
-        assert (fields, seeds) == (["model.attention=full,local_global"], 3)
+        assert (fields, seeds) == (["model.attention='full','local_global'"], 3)
         folder.mkdir()
         lines = [f"full,{seed},0.{5 + seed},0.5,2,1,a,\n" for seed in range(3)]
         lines += ["local_global,0,0.5,0.25,2,1,a,\n", "local_global,1,,,,,b,no memory\n"]
@@ -132,6 +133,22 @@ def test_the_recipe_is_changed_on_the_command_line(tmp_path, monkeypatch, capsys
     assert "accuracy_overrides does not fit" in capsys.readouterr().err
 
 
+def test_a_name_of_digits_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setitem(blocks.SCHEMES, "2", blocks.SCHEMES["full"])
+    swept = []
+    monkeypatch.setattr(module, "check_recipe", lambda *_: {})
+    monkeypatch.setattr(module, "run_study", lambda *_: [{"scheme": "2"}])
+    monkeypatch.setattr(module, "sweep", lambda config, _, fields, *__: swept.extend(
+        parse_field(config, fields[0])
+    ))  # fmt: skip
+    monkeypatch.setattr(module, "costs", lambda *_: [])
+    monkeypatch.setattr(module, "write_report", lambda *_: None)
+    monkeypatch.setattr(module, "_write", lambda *_: None)
+    study = Study(**TINY | {"schemes": ("2", "full")})
+    module.run_with_accuracy(study, tmp_path, "configs/quickstart.py", 3)
+    assert swept == [("model.attention", "2"), ("model.attention", "full")]
+
+
 def test_what_cannot_be_trained(tmp_path):
     tiny = Study(**TINY)
     with pytest.raises(UserError, match="fewer than 3 seeds"):
@@ -140,8 +157,14 @@ def test_what_cannot_be_trained(tmp_path):
         module.run_with_accuracy(tiny, tmp_path, "configs/wild.py:former_dfer", 3)
     with pytest.raises(UserError, match="There is no config file"):
         module.run_with_accuracy(tiny, tmp_path, "configs/wld.py", 3)
-    with pytest.raises(UserError, match="accuracy_overrides does not fit"):
+    with pytest.raises(UserError, match='"none", which has no attention scheme'):
+        module.run_with_accuracy(tiny, tmp_path, "configs/study.py", 3)
+    with pytest.raises(UserError, match="accuracy_overrides does not fit") as error:
         module.run_with_accuracy(tiny, tmp_path, "configs/wild.py", 3, {"batch_sze": 4})
+    assert str(error.value).endswith('no field "batch_sze". Did you mean "batch_size"?')
+    for wrong in ({"batch_size": "x"}, {"model": {"window": 3}}, {"batch_size": {"a": 1}}):
+        with pytest.raises(UserError, match="accuracy_overrides does not fit"):
+            module.run_with_accuracy(tiny, tmp_path, "configs/wild.py", 3, wrong)
 
 
 def test_failed_runs_are_told(tmp_path):
@@ -196,7 +219,7 @@ def test_a_scheme_that_cannot_be_built_does_not_end_the_others(tmp_path, monkeyp
     tiny = Study(**TINY | {"schemes": ("mine", "full")})
     with pytest.raises(UserError, match='quickstart.py cannot build "mine": ValueError: not so$'):
         module.run_with_accuracy(tiny, tmp_path, "configs/quickstart.py", 3, SMALL_TRAINING)
-    assert trained == [["model.attention=full"]] and reports[0] == ()  # measured, told, trained
+    assert trained == [["model.attention='full'"]] and reports[0] == ()  # measured, told, trained
     mine, full = reports[1][0]
     assert mine["status"] == "not trained; cost: ValueError: not so" and "products" not in mine
     assert full["training_ms"] > 0 and full["products"] == 2 * 8 * 9**2

@@ -181,6 +181,18 @@ def test_twice_the_weights_must_fit():
     assert prepare(point, False, 17 * 2**20).peak < 17 * 2**20
 
 
+def test_what_cannot_fit_is_not_compiled(tmp_path, monkeypatch):
+    """XLA ends the process where the size of an array outgrows 64 bits."""
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda _: pytest.fail("compiled"))
+    point = Point("full", "xla", (2**10, 2**10, 2**10), None, 8, 8)
+    for limit in (2**30, None):
+        with pytest.raises(DoesNotFit, match=r"needs 68,719,476,928.0 GiB"):
+            prepare(point, False, limit)
+    monkeypatch.setattr(run, "free_memory", lambda: 2**30)
+    (row,) = run.run_study(Study(**TINY | {"grids": ((10**9, 10**9, 10**9),)}), tmp_path)
+    assert "OverflowError" in row["status"] and "failed" not in row
+
+
 def failing(*_):
     raise jax.errors.JaxRuntimeError("INTERNAL: YNNPACK operation failed\nat a place")
 

@@ -4,6 +4,7 @@ from collections import Counter
 from math import prod
 from types import SimpleNamespace
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from logo_jax.common.errors import UserError
 from logo_jax.models.blocks import SCHEMES
 from logo_jax.study import measure
+from logo_jax.study.masks import influence
 from logo_jax.study.measure import (
     DoesNotFit,
     Program,
@@ -84,6 +86,26 @@ def test_gradients_reach_everything():
     gradients = program.compiled(*program.arguments)
     assert jax.tree.structure(gradients) == jax.tree.structure(program.arguments)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients))
+
+
+class Normed(nn.Module):
+    """A scheme with batch statistics."""
+
+    options: object
+
+    @nn.compact
+    def __call__(self, grid, cls, *, train):
+        return SCHEMES["full"](self.options)(
+            nn.BatchNorm(use_running_average=not train)(grid), cls, train=train
+        )
+
+
+def test_batch_statistics_are_such_as_can_be(monkeypatch):
+    """Of a variance below 0 all numbers would be NaN: what is timed, and what a token sees."""
+    monkeypatch.setitem(SCHEMES, "normed", Normed)
+    program = prepare(Point("normed", "xla", **TINY), False, None)
+    assert all(np.isfinite(x).all() for x in program.compiled(*program.arguments))
+    assert (influence("normed", (2, 2, 2), (2, 1, 1), (0, 0, 0), draws=1) > 1e-6).all()
 
 
 def test_what_does_not_fit_is_said():

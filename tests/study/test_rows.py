@@ -1,6 +1,8 @@
 """study.jsonl as it is, and damaged in every way that a reader could stumble over."""
 
+import errno
 import json
+import os
 import shutil
 
 import pytest
@@ -30,6 +32,15 @@ def test_rows_come_back(path):
     # A row of an older version, before schemes had a source, is that of a built-in scheme.
     del GOOD["source"]
     assert identity(GOOD) == identity(POINT.record())
+
+
+def test_a_full_disk_is_said(path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"study.jsonl: No space left on device; free some space"):
+        append_row(path, GOOD)
 
 
 def test_rows_of_another_machine(path):

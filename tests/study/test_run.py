@@ -99,6 +99,13 @@ def test_a_point_has_the_whole_model_and_inequality_9():
     assert "<td>holds</td>" in page and f"<td>{row['model'] / 1e6:,.1f}</td>" in page
 
 
+def test_a_study_does_not_replace_the_report_of_a_training(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds a training run, .* choose another --workdir"):
+        run.run_study(Study(**TINY), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 def test_what_did_not_fit_into_the_free_memory_is_tried_again(tmp_path, monkeypatch):
     study = Study(**TINY | {"schemes": ("full",)})
     monkeypatch.setattr(run, "free_memory", lambda: 100)
@@ -108,6 +115,14 @@ def test_what_did_not_fit_into_the_free_memory_is_tried_again(tmp_path, monkeypa
     monkeypatch.setattr(run, "matmul_rate", lambda dtype: 1e9)
     (row,) = run.run_study(study, tmp_path)
     assert row["status"] == "measured"
+
+
+def test_progress_counts_a_group_when_it_is_done(tmp_path, monkeypatch):
+    """Its points are finished together: one at a time they gave 12 times the time that was left."""
+    done = []
+    monkeypatch.setattr(run.Progress, "update", lambda _, count, note: done.append((count, note)))
+    run.run_study(Study(**TINY), tmp_path)
+    assert done == [(2, "2 x 2 x 2")]
 
 
 def test_a_compiler_without_an_estimate(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from logo_jax.common.figures import LIGHT
 from logo_jax.study import plots, report, tables
 from logo_jax.study.points import Point
 from logo_jax.study.rows import ALL_MEASURED, TIMES
@@ -54,12 +55,26 @@ def test_memory_is_the_measured_one_where_there_is_any():
     assert "<td>4.0</td>" in tables.points([old, new])
 
 
+def test_ratios_say_of_which_dim_and_type_they_are():
+    rows = [row(scheme, dim=dim, dtype=dtype) for dim, dtype in ((8, "float32"), (16, "bfloat16"))
+            for scheme in ("full", "local_global")]  # fmt: skip
+    lines = [line for line in tables.ratios(rows).split("<tr>") if "<td>full</td>" in line]
+    assert len(set(lines)) == len(lines) == 2
+    assert "<td>8</td><td>float32</td>" in lines[0] and "<td>bfloat16</td>" in lines[1]
+
+
 def test_tables_have_what_there_is():
     assert tables.ratios([row()]) == ""
     page = tables.exponents([row()])
     assert "as drawn" not in page and "measured" not in page
     failed = {**Point("full", "xla", (2, 2, 2), None, 8, 2).record(), "status": "counting: broken"}
     assert "counting: broken" in tables.points([failed])
+
+
+def test_every_scheme_of_ones_own_has_a_colour_of_its_own(monkeypatch):
+    own = [f"mine_{number}" for number in range(12)]
+    monkeypatch.setattr(plots, "SCHEMES", dict.fromkeys([*plots.SCHEMES, *own]))
+    assert len({plots.colour(name, LIGHT) for name in plots.SCHEMES}) == len(plots.SCHEMES)
 
 
 def test_plots_have_axes_with_several_grids_and_say_what_they_show():
