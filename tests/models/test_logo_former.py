@@ -95,6 +95,7 @@ def test_bfloat16_is_near_float32():
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(made))
 
 
+@pytest.mark.slow
 def test_dropout_is_a_function_of_the_key():
     options = {"dropout": 0.3, "drop_path": 0.3}
     first, stats = trained(options, CLIPS, jax.random.key(1))
