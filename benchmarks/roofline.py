@@ -46,9 +46,8 @@ class Stage(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5,
-                       dtype=self.dtype)  # fmt: skip
+    def __call__(self, x: jax.Array) -> jax.Array:
+        norm = partial(nn.BatchNorm, use_running_average=False, dtype=self.dtype)
         for index in range(BLOCKS_PER_STAGE):
             stride = self.stride if index == 0 else 1
             x = BasicBlock(self.channels, stride, norm, self.dtype, name=f"block{index}")(x)
@@ -94,7 +93,7 @@ def parts_of(model: LogoFormer, batch: int, frames: int, side: int) -> list[Part
         if stage > 1:
             side, channels = -(-side // 2), 2 * channels
         module = Stage(channels, 2 if stage > 1 else 1, dtype)
-        found.append(Part(f"stage {stage}", module, (shape,), True))
+        found.append(Part(f"stage {stage}", module, (shape,), None))
     project = Linear(model.dim, dtype=dtype)
     found.append(Part("projection", project, ((images, side, side, channels),), None))
     options = AttentionOptions(

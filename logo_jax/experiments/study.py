@@ -105,8 +105,8 @@ def run_with_accuracy(
     config = load(recipe)
     fields, known = (dict(configs.leaves(tree)) for tree in (overrides or {}, config.to_dict()))
     misfit = f"config.study.accuracy_overrides does not fit {recipe}: "
-    for name in (name for name in fields if name not in known):
-        raise UserError(f'{misfit}it has no field "{name}".{suggest(name, known)}')
+    if unknown := [name for name in fields if name not in known]:
+        raise UserError(f'{misfit}it has no field "{unknown[0]}".{suggest(unknown[0], known)}')
     try:
         config.update_from_flattened_dict(fields)
     except (TypeError, ValueError) as error:
