@@ -58,7 +58,7 @@ def test_processes_that_do_not_come_are_a_sentence(process_id):
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 1
-    assert "UserError: Not all processes of the job were there after 2 seconds" in result.stderr
+    assert "Unreached: Not all processes of the job were there after 2 seconds" in result.stderr
 
 
 @pytest.mark.slow
