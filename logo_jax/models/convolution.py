@@ -6,9 +6,11 @@ and nowhere else, for 64 channels and more and padded by half a kernel,
 - a 3 x 3 convolution with stride 1 is Winograd's (winograd.py): a quarter of the multiplications.
   Large batches of large images, for which it takes much memory, are left out;
 - one of 1 x 1, or with a stride, is a product of matrices for each position of the kernel, and so
-  is one of 3 x 3 on images of a few pixels.
+  is one of 3 x 3 on images of a few pixels;
+- the stem of ResNets, 7 x 7 with a stride of 2 on three colours, is XLA's but for the gradient by
+  its kernel, for which XLA takes five times as long (`_kernel_gradient_of_few_channels`).
 
-Both equal the plain convolution up to rounding: 1e-5 of the largest entry in a test, gradients too.
+All equal the plain convolution up to rounding: 1e-5 of the largest entry in a test, gradients too.
 bfloat16 is computed in float32 and rounded at the end, as Winograd's sums need digits that it does
 not have; XLA's own form takes twice as long.
 """
@@ -27,6 +29,7 @@ from logo_jax.models import winograd
 # Narrower layers gain too (docs/performance.md), but a program of theirs is over soon, and these
 # forms take longer to compile.
 LEAST_CHANNELS = 64
+FEW_CHANNELS = 4  # colours, with an alpha at most
 # Winograd's form holds, output and gradients together, about three times the parts of its images. A
 # larger share of the machine's memory is not worth the time. For 8 clips of 16 frames of 112 px the
 # parts of stage 1 of ResNet-18 have 55 MiB.
@@ -57,11 +60,11 @@ def convolve(
         lax.conv_dimension_numbers(x.shape, kernel.shape, names)
         for names in (dimension_numbers, _LAYOUT)
     )
+    wide = min(kernel.shape[2:]) >= LEAST_CHANNELS and kernel.shape[:2] in ((1, 1), (3, 3))
     own = (
-        min(kernel.shape[2:]) >= LEAST_CHANNELS
+        (wide or _is_stem(kernel, stride))
         and x.dtype == kernel.dtype
         and x.dtype in (jnp.bfloat16, jnp.float32, jnp.float64)
-        and kernel.shape[:2] in ((1, 1), (3, 3))
         and tuple(strides) == (stride, stride)
         and [tuple(ends) for ends in padding] == [(side // 2, side // 2)] * 2
         and all(dilation in (None, (1, 1)) for dilation in (lhs_dilation, rhs_dilation))
@@ -110,6 +113,12 @@ def _backward(stride: int, kept: tuple[Array, Array], grad: Array) -> tuple[Arra
 _convolve.defvjp(_forward, _backward)
 
 
+def _is_stem(kernel: Array, stride: int) -> bool:
+    channels, features = kernel.shape[2:]
+    few = channels <= FEW_CHANNELS and features >= LEAST_CHANNELS
+    return few and kernel.shape[:2] == (7, 7) and stride == 2
+
+
 def _plain(x: Array, kernel: Array, stride: int) -> Array:
     ends = (kernel.shape[0] // 2, kernel.shape[0] // 2)
     return lax.conv_general_dilated(x, kernel, (stride, stride), (ends, ends), None, None, _LAYOUT)
@@ -129,6 +138,9 @@ def _gradients_on_cpu(x: Array, kernel: Array, grad: Array, stride: int) -> tupl
     form = _form(x, kernel, stride)
     if form is winograd.convolve:
         of_x, of_kernel = winograd.gradients(x, kernel, grad)
+    elif _is_stem(kernel, stride):
+        of_x = jax.vjp(lambda x: form(x, kernel), x)[1](grad)[0]
+        of_kernel = _kernel_gradient_of_few_channels(x, grad, kernel.shape[0], stride)
     else:
         of_x, of_kernel = jax.vjp(form, x, kernel)[1](grad)
     return of_x.astype(dtype), of_kernel.astype(dtype)
@@ -139,6 +151,8 @@ def _wide(*arrays: Array) -> list[Array]:
 
 
 def _form(x: Array, kernel: Array, stride: int) -> Callable[[Array, Array], Array]:
+    if _is_stem(kernel, stride):
+        return partial(_plain, stride=stride)
     if kernel.shape[0] == 1 or stride > 1 or not winograd.saves(*x.shape[1:3]):
         return partial(_by_position, stride=stride)
     parts = x.shape[0] * winograd.entries(*x.shape[1:3]) * max(kernel.shape[2:])
@@ -161,3 +175,33 @@ def _by_position(x: Array, kernel: Array, stride: int) -> Array:
             under = lax.slice(x, (0, row, column, 0), end, (1, stride, stride, 1))
             total += under.reshape(-1, channels) @ kernel[row, column]
     return total.reshape(batch, tall, wide, features)
+
+
+def _kernel_gradient_of_few_channels(
+    x: Float[Array, "N H W C"], grad: Float[Array, "N H2 W2 K"], side: int, stride: int
+) -> Float[Array, "side side C K"]:
+    """The gradient of a convolution by its kernel, for so few channels that several pixels fit.
+
+    The sum over 400,000 pixels of a batch is taken image by image, which also rounds less. In
+    products of [shifts x channels x phases, pixels of the output] by [pixels, K] the pixels stand
+    last, as a product reads them; a phase is a pixel's place within a stride. Shifts along a row
+    are copied, shifts of rows are slices.
+    """
+    batch, height, width, channels = x.shape
+    _, tall, wide, features = grad.shape
+    shifts, early = -(-side // stride), side // 2
+    rows, columns = (size + shifts - 1 for size in (tall, wide))
+    ends = [(early, stride * count - early - size, 0) for count, size in
+            ((rows, height), (columns, width))]  # fmt: skip
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *ends, (0, 0, 0)])
+    x = x.reshape(batch, rows, stride, columns, stride, channels).transpose(0, 5, 2, 4, 1, 3)
+    x = jnp.stack([x[..., shift : shift + wide] for shift in range(shifts)], 1)
+    grad = grad.reshape(batch, tall * wide, features)
+    sums = []
+    for shift in range(shifts):
+        part = x[..., shift : shift + tall, :].reshape(batch, -1, tall * wide)
+        sums.append((part @ grad).sum(0))
+    # From [row shift, column shift, channel, row phase, column phase] to [row, column, channel].
+    total = jnp.stack(sums).reshape(shifts, shifts, channels, stride, stride, features)
+    whole = (shifts * stride, shifts * stride, channels, features)
+    return total.transpose(0, 3, 1, 4, 2, 5).reshape(whole)[:side, :side]
