@@ -48,7 +48,7 @@ def full_attention(
         mask: True where a query may attend to a key; None allows all. Each query needs one key.
         observe: called with the weights `[*batch heads n m]`, whose rows sum to 1. Only the plain
             form has them, and is then taken whatever `impl` says.
-        impl: "xla", the plain form; "chunked", which holds the weights of at most `CHUNK` queries
+        impl: "xla", the plain form; "chunked", which holds the weights of about `CHUNK` queries
             and computes them again for the gradient; "cudnn", a fused kernel for bfloat16 on GPU.
 
     Returns:
@@ -162,7 +162,7 @@ def _gradients(
 
 
 def _attend_in_chunks(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
-    return (_attend if q.shape[-2] <= CHUNK else _attend_chunks)(q, k, v, mask)
+    return (_attend if _chunk_count(q.shape[-2]) == 1 else _attend_chunks)(q, k, v, mask)
 
 
 # The gradient is given here as well: of each query it keeps the mixed values and two numbers.
@@ -209,7 +209,7 @@ def _query_chunks(mask: Array | None, *arrays: Array) -> list[Array]:
     since a query needs one.
     """
     n = arrays[0].shape[-2]
-    count = math.ceil(n / CHUNK)
+    count = _chunk_count(n)
     size = math.ceil(n / count)
 
     def cut(x: Array) -> Array:
@@ -220,6 +220,10 @@ def _query_chunks(mask: Array | None, *arrays: Array) -> list[Array]:
     if mask is not None:
         arrays = (*arrays, jnp.broadcast_to(mask, (*mask.shape[:-2], n, mask.shape[-1])))
     return [cut(x) for x in arrays]
+
+
+def _chunk_count(n: int) -> int:
+    return max(1, round(n / CHUNK))
 
 
 def _from_chunks(chunks: Array, n: int) -> Array:
@@ -258,7 +262,7 @@ def _cudnn_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
     return mixed.reshape(q.shape)
 
 
-CHUNK = 128  # queries at most
+CHUNK = 256  # queries, about: fewer take longer on a CPU, more take more memory
 IMPLEMENTATIONS: dict[str, Attend] = {
     "xla": partial(_heads_first, _attend),
     "chunked": partial(_heads_first, _attend_in_chunks),

@@ -35,10 +35,10 @@ EXPONENTS_GRIDS = {
 # show. Two numbers: over frames, over positions.
 EXPONENTS_USED = 3
 # The shortest sample is used, of so many at most: the largest sizes take seconds.
-EXPONENTS_REPEATS = 3
+EXPONENTS_REPEATS = 5
 EXPONENTS_FIRST = {
-    "spatial": (5, 3), "mixing": (5, 3), "divided": (3, 3), "factorized": (3, 3), "local": (5, 5),
-    "global": (3, 3), "local_global": (3, 3),
+    "spatial": (5, 2), "mixing": (5, 2), "divided": (2, 2), "factorized": (2, 2), "local": (5, 5),
+    "global": (2, 2), "local_global": (2, 2),
 }  # fmt: skip
 WINDOW_GRID, WINDOW_DIM, WINDOW_HEADS = (16, 16, 16), 64, 2
 WINDOW_SIZES = ((1, 2, 2), (2, 2, 2), (2, 4, 2), (2, 4, 4), (4, 4, 4), (4, 8, 4), (4, 8, 8),
