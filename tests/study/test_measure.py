@@ -62,7 +62,7 @@ def test_median_and_spread():
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_memory_of_full_attention_holds_its_weights(backward):
-    grid, heads = (8, 8, 8), 4
+    grid, heads = (16, 8, 8), 4
     point = Point("full", "xla", grid, None, 16, heads)
     program = prepare(point, backward, None)
     weights = 4 * heads * (prod(grid) + 1) ** 2  # float32
