@@ -152,13 +152,25 @@ def _gradients(
     grad = grad.astype(v.dtype)
     # Of the same rounded numbers as the product below, from which it is taken.
     along = (grad.astype(weights.dtype) * mixed).sum(-1, keepdims=True)
-    of_v = product("...nm,...nd->...md", weights.astype(v.dtype), grad)
+    of_v = _over_queries(product, weights.astype(v.dtype), grad)
     of_scores = weights * (product("...nd,...md->...nm", grad, v) - along)
     of_scores = of_scores.astype(q.dtype)
     scale = q.shape[-1] ** -0.5
     of_q = product("...nm,...md->...nd", of_scores, k) * scale
-    of_k = product("...nm,...nd->...md", of_scores, q * scale)
+    of_k = _over_queries(product, of_scores, q * scale)
     return of_q, of_k, of_v
+
+
+def _over_queries(product: Callable[..., Array], pairs: Array, x: Array) -> Array:
+    """Products of [..., n, m] and [..., n, d], summed over the queries: [..., m, d].
+
+    XLA turns the large array for that on a CPU. Where the keys are many, the small result is turned
+    instead; without the barrier XLA would undo it.
+    """
+    if jax.default_backend() != "cpu" or pairs.shape[-1] < MANY_KEYS:
+        return product("...nm,...nd->...md", pairs, x)
+    turned = jax.lax.optimization_barrier(product("...nd,...nm->...dm", x, pairs))
+    return jnp.swapaxes(turned, -1, -2)
 
 
 def _attend_in_chunks(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
@@ -262,6 +274,7 @@ def _cudnn_attention(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
     return mixed.reshape(q.shape)
 
 
+MANY_KEYS = 128  # with fewer, turning the result takes longer
 CHUNK = 256  # queries, about: fewer take longer on a CPU, more take more memory
 IMPLEMENTATIONS: dict[str, Attend] = {
     "xla": partial(_heads_first, _attend),
