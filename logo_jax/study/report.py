@@ -6,6 +6,7 @@ from pathlib import Path
 from logo_jax.common import page
 from logo_jax.common.figures import Draw
 from logo_jax.common.files import make_folder
+from logo_jax.models.attention import CHUNK
 from logo_jax.models.windows import by
 from logo_jax.study import plots, tables
 from logo_jax.study.formulas import CONVENTION, balanced_window
@@ -75,7 +76,7 @@ def write_report(rows: Sequence[Row], workdir: Path, accuracy: Sequence[Row] = (
 _GROWTH = (
     f"Forward time of the attention module at dim {EXPONENTS_DIM}, {EXPONENTS_HEADS} head, window "
     f"{by(EXPONENTS_WINDOW)}: so small that the products of attention outweigh the projections, "
-    "which grow with exponent 1. Queries go in chunks of 128, since a curve is bent where the "
+    f"which grow with exponent 1. Queries go in chunks of about {CHUNK}, since a curve is bent where the "
     "weights of all queries outgrow a cache. Shortest of all samples, since other programs only "
     "add to a time. Beside each name the slope in log-log axes."
 )
