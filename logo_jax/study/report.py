@@ -76,9 +76,9 @@ def write_report(rows: Sequence[Row], workdir: Path, accuracy: Sequence[Row] = (
 _GROWTH = (
     f"Forward time of the attention module at dim {EXPONENTS_DIM}, {EXPONENTS_HEADS} head, window "
     f"{by(EXPONENTS_WINDOW)}: so small that the products of attention outweigh the projections, "
-    f"which grow with exponent 1. Queries go in chunks of about {CHUNK}, since a curve is bent where the "
-    "weights of all queries outgrow a cache. Shortest of all samples, since other programs only "
-    "add to a time. Beside each name the slope in log-log axes."
+    f"which grow with exponent 1. Queries go in chunks of about {CHUNK}, since a curve is bent "
+    "where the weights of all queries outgrow a cache. Shortest of all samples, since other "
+    "programs only add to a time. Beside each name the slope in log-log axes."
 )
 _INEQUALITY = (
     "fhw + THW/fhw < HW + T is (fhw − T)(fhw − HW) < 0: it holds where the tokens of a window lie "
