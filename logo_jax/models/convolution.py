@@ -197,11 +197,14 @@ def _kernel_gradient_of_few_channels(
     x = x.reshape(batch, rows, stride, columns, stride, channels).transpose(0, 5, 2, 4, 1, 3)
     x = jnp.stack([x[..., shift : shift + wide] for shift in range(shifts)], 1)
     grad = grad.reshape(batch, tall * wide, features)
-    sums = []
-    for shift in range(shifts):
-        part = x[..., shift : shift + tall, :].reshape(batch, -1, tall * wide)
-        sums.append((part @ grad).sum(0))
+
+    def product(shift: Array) -> Array:
+        part = lax.dynamic_slice_in_dim(x, shift, tall, 5).reshape(batch, -1, tall * wide)
+        return (part @ grad).sum(0)
+
+    # In a loop, which holds one part at a time.
+    total = lax.map(product, jnp.arange(shifts))
     # From [row shift, column shift, channel, row phase, column phase] to [row, column, channel].
-    total = jnp.stack(sums).reshape(shifts, shifts, channels, stride, stride, features)
+    total = total.reshape(shifts, shifts, channels, stride, stride, features)
     whole = (shifts * stride, shifts * stride, channels, features)
     return total.transpose(0, 3, 1, 4, 2, 5).reshape(whole)[:side, :side]
