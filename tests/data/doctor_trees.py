@@ -21,7 +21,7 @@ def clip(folder, seed, frames=FRAMES, name="{:05d}.jpg"):
     """A clip folder of frames of its own."""
     folder.mkdir(parents=True)
     for number in range(1, frames + 1):
-        (folder / name.format(number)).write_bytes(frame((seed, number)))
+        (folder / name.format(number)).write_bytes(frame([*np.ravel(seed), number]))
 
 
 def video(path, seed, frames=2, code="mp4v"):
