@@ -34,7 +34,7 @@ EXPONENTS_GRIDS = {
 # cost: from the second on, or from a later one what has so few pairs there that fixed costs still
 # show. Two numbers: over frames, over positions.
 EXPONENTS_USED = 3
-# The shortest sample is used, of so many at most: the largest sizes take seconds.
+# The shortest sample is used, of so many at most.
 EXPONENTS_REPEATS = 5
 EXPONENTS_FIRST = {
     "spatial": (5, 2), "mixing": (5, 2), "divided": (2, 2), "factorized": (2, 2), "local": (5, 5),

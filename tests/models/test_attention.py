@@ -122,6 +122,23 @@ def test_gradients_are_those_of_the_formula(impl, masked, batch, monkeypatch):
 
 
 @pytest.mark.parametrize("impl", ["xla", "chunked"])
+def test_gradients_by_many_keys_are_those_of_the_formula(impl, monkeypatch):
+    """From `MANY_KEYS` on a CPU turns the result of two products in place of the weights."""
+    monkeypatch.setattr(attention, "CHUNK", 4)
+    q, grad = draw(0, 2, 9, 2, 3), draw(3, 2, 9, 2, 3)
+    k, v = (draw(seed, 2, attention.MANY_KEYS + 1, 2, 3) for seed in (1, 2))
+    allowed = jnp.ones((9, attention.MANY_KEYS + 1), bool)
+
+    def gradients(attend):
+        return jit(jax.grad(lambda *a: (attend(*a) * grad).sum(), argnums=(0, 1, 2)))(q, k, v)
+
+    expected = gradients(partial(materialized, mask=allowed))
+    found = gradients(partial(attention.full_attention, impl=impl))
+    for ours, right in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, right, rtol=0, atol=1e-6 * np.abs(right).max())
+
+
+@pytest.mark.parametrize("impl", ["xla", "chunked"])
 @pytest.mark.parametrize("offset", [0, 5])
 def test_gradients_in_bfloat16(offset, impl, monkeypatch):
     """A common offset of the values cancels out of the gradient by the queries."""
