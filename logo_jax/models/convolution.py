@@ -36,6 +36,8 @@ FEW_CHANNELS = 4  # colours, with an alpha at most
 LARGEST_PARTS = 2**29  # bytes
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+_Form = Callable[[Array, Array], Array]
+_Gradients = Callable[[Array, Array, Array], tuple[Array, Array]]
 
 
 def convolve(
@@ -128,37 +130,39 @@ def _plain(x: Array, kernel: Array, stride: int) -> Array:
 # traced once.
 @partial(jax.jit, static_argnames="stride")
 def _on_cpu(x: Array, kernel: Array, stride: int) -> Array:
-    dtype, (x, kernel) = x.dtype, _wide(x, kernel)
-    return _form(x, kernel, stride)(x, kernel).astype(dtype)
+    dtype, (x, kernel) = x.dtype, _promoted(x, kernel)
+    form, _ = _forms(x, kernel, stride)
+    return form(x, kernel).astype(dtype)
 
 
 @partial(jax.jit, static_argnames="stride")
 def _gradients_on_cpu(x: Array, kernel: Array, grad: Array, stride: int) -> tuple[Array, Array]:
-    dtype, (x, kernel, grad) = x.dtype, _wide(x, kernel, grad)
-    form = _form(x, kernel, stride)
-    if form is winograd.convolve:
-        of_x, of_kernel = winograd.gradients(x, kernel, grad)
-    elif _is_stem(kernel, stride):
-        of_x = jax.vjp(lambda x: form(x, kernel), x)[1](grad)[0]
-        of_kernel = _kernel_gradient_of_few_channels(x, grad, kernel.shape[0], stride)
-    else:
-        of_x, of_kernel = jax.vjp(form, x, kernel)[1](grad)
+    dtype, (x, kernel, grad) = x.dtype, _promoted(x, kernel, grad)
+    _, gradients = _forms(x, kernel, stride)
+    of_x, of_kernel = gradients(x, kernel, grad)
     return of_x.astype(dtype), of_kernel.astype(dtype)
 
 
-def _wide(*arrays: Array) -> list[Array]:
+def _promoted(*arrays: Array) -> list[Array]:
     return [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in arrays]
 
 
-def _form(x: Array, kernel: Array, stride: int) -> Callable[[Array, Array], Array]:
+def _forms(x: Array, kernel: Array, stride: int) -> tuple[_Form, _Gradients]:
+    """The form for these shapes, and that of its gradients by image and kernel."""
+    plain = partial(_plain, stride=stride)
     if _is_stem(kernel, stride):
-        return partial(_plain, stride=stride)
+        return plain, partial(_gradients_of_few_channels, stride=stride)
     if kernel.shape[0] == 1 or stride > 1 or not winograd.saves(*x.shape[1:3]):
-        return partial(_by_position, stride=stride)
+        by_position = partial(_by_position, stride=stride)
+        return by_position, _derived(by_position)
     parts = x.shape[0] * winograd.entries(*x.shape[1:3]) * max(kernel.shape[2:])
     if parts * x.dtype.itemsize > LARGEST_PARTS:
-        return partial(_plain, stride=stride)
-    return winograd.convolve
+        return plain, _derived(plain)
+    return winograd.convolve, winograd.gradients
+
+
+def _derived(form: _Form) -> _Gradients:
+    return lambda x, kernel, grad: jax.vjp(form, x, kernel)[1](grad)
 
 
 def _by_position(x: Array, kernel: Array, stride: int) -> Array:
@@ -175,6 +179,13 @@ def _by_position(x: Array, kernel: Array, stride: int) -> Array:
             under = lax.slice(x, (0, row, column, 0), end, (1, stride, stride, 1))
             total += under.reshape(-1, channels) @ kernel[row, column]
     return total.reshape(batch, tall, wide, features)
+
+
+def _gradients_of_few_channels(
+    x: Array, kernel: Array, grad: Array, stride: int
+) -> tuple[Array, Array]:
+    by_image = jax.vjp(lambda x: _plain(x, kernel, stride), x)[1]
+    return by_image(grad)[0], _kernel_gradient_of_few_channels(x, grad, kernel.shape[0], stride)
 
 
 def _kernel_gradient_of_few_channels(
@@ -196,10 +207,12 @@ def _kernel_gradient_of_few_channels(
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *ends, (0, 0, 0)])
     x = x.reshape(batch, rows, stride, columns, stride, channels).transpose(0, 5, 2, 4, 1, 3)
     x = jnp.stack([x[..., shift : shift + wide] for shift in range(shifts)], 1)
+    # Few axes: docs/decisions.md, "No sum over more than six axes".
+    x = x.reshape(batch, -1, rows, wide)
     grad = grad.reshape(batch, tall * wide, features)
 
     def product(shift: Array) -> Array:
-        part = lax.dynamic_slice_in_dim(x, shift, tall, 5).reshape(batch, -1, tall * wide)
+        part = lax.dynamic_slice_in_dim(x, shift, tall, 2).reshape(batch, -1, tall * wide)
         return (part @ grad).sum(0)
 
     # In a loop, which holds one part at a time.

@@ -13,8 +13,8 @@ from logo_jax.models.windows import Window, pad_grid, to_windows, window_occupan
 
 def average_pool(x: Float[Array, "B T H W D"], window: Window) -> Float[Array, "B nW D"]:
     """Mean of the tokens of each window; padding does not count."""
-    counts = window_occupancy(x.shape[1:4], window).sum(-1)  # [nW]
-    return to_windows(pad_grid(x, window), window).sum(2) / counts[:, None].astype(x.dtype)
+    ones = jnp.ones((math.prod(window), x.shape[-1]), x.dtype)
+    return weighted_pool(x, ones, window) / math.prod(window)
 
 
 def max_pool(x: Float[Array, "B T H W D"], window: Window) -> Float[Array, "B nW D"]:
@@ -33,16 +33,17 @@ def weighted_pool(
     multiply and sum over the grid as it lies: on a CPU the convolution is hundreds of times slower
     in XLA, and cutting windows first makes the gradient nine times slower. A window that padding
     fills up is scaled by fhw / (tokens in it), so that weights of 1 / fhw are the average there
-    too.
+    too. The columns of a window stand beside the channels, for six axes: with eight the gradient by
+    the weights can end the process (docs/decisions.md).
     """
     counts = window_occupancy(x.shape[1:4], window).sum(-1)  # [nW]
     scale = (math.prod(window) / counts)[:, None].astype(x.dtype)
     x = pad_grid(x, window)
     batch, t, h, w, dim = x.shape
     f, a, b = window
-    x = x.reshape(batch, t // f, f, h // a, a, w // b, b, dim)
-    weighted = x * weights.reshape(f, 1, a, 1, b, dim)
-    return weighted.sum((2, 4, 6)).reshape(batch, -1, dim) * scale
+    x = x.reshape(batch * t // f, f, h // a, a, w // b, b * dim)
+    weighted = (x * weights.reshape(f, 1, a, 1, b * dim)).sum((1, 3))
+    return weighted.reshape(batch, -1, b, dim).sum(2) * scale
 
 
 def conv_pool(
