@@ -175,6 +175,7 @@ def write_results(
         "dropped_clips": splits.dropped,
         "data": data_facts(config, splits),
         "seed": config.seed,
+        "trained_with": meta.get("trained_with"),  # at each start that changed it; then this one's:
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
         "config": configs.plain(config),

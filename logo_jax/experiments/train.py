@@ -84,12 +84,13 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     state = create_state(
         variables, tx, config.seed, mesh, loss_state, keep_ema=config.ema_decay > 0
     )
-    meta = {
+    meta: dict[str, Any] = {
         "config": configs.plain(config),
         "classes": list(prepared.classes),
         "fingerprint": prepared.fingerprint,
         "train_clips": len(train_rows),
         "parameters": judged_parameters,
+        "trained_with": [],
     }
     if resuming:
         if best := checkpoints.best_meta():
@@ -103,6 +104,8 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
                 "choose another --workdir, or bring the old data back."
             )
         print(f"resuming {workdir} after step {saved['step']} of {total_steps}")
+        meta["trained_with"] = saved.get("trained_with", [])  # older ones lack it
+    meta["trained_with"] = _with_this_start(meta["trained_with"], int(state.step))
     _describe(config, workdir, total_steps, len(train_rows), variables)
 
     selection_part = configs.SELECTIONS[config.selection]
@@ -167,6 +170,15 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     judged = find_checkpoint(workdir, "best" if selection_part else "last")
     final = load_variables(judged, like=judge.abstract_variables())
     return write_results(config, judge, final, splits, "test", judged, workdir)
+
+
+def _with_this_start(starts: list[dict[str, Any]], step: int) -> list[dict[str, Any]]:
+    """The starts of a run with what each trained; one with the same as the last adds nothing."""
+    start = {"versions": versions(), "device": jax.devices()[0].device_kind,
+             "devices": jax.device_count()}  # fmt: skip
+    if starts and {**starts[-1], **start} == starts[-1]:
+        return starts
+    return [*starts, {"from_step": step, **start}]
 
 
 @contextlib.contextmanager

@@ -157,6 +157,7 @@ def _record_differences(run: Run, meta: dict[str, Any], splits: Splits) -> list[
         "train_clips": meta["train_clips"],
         "dropped_clips": splits.dropped,
         "parameters": meta.get("parameters", "trained"),
+        "trained_with": meta.get("trained_with"),
         "seed": results["config"]["seed"],
     }
     for name, value in facts.items():

@@ -104,6 +104,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(config, tmp_path, monkeypa
     whole = train(config, tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_after(patch, 3, number)
+        patch.setattr(train_module, "versions", lambda: {"git": "an earlier commit"})
         with pytest.raises(Interrupted, match="stopped after step 3 of 8 and saved"):
             train(config, tmp_path / "parts")
     assert find_checkpoint(tmp_path / "parts").name == "3"
@@ -116,6 +117,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(config, tmp_path, monkeypa
     assert whole["test"] == resumed["test"]
     steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "metrics.jsonl").open()]
     assert steps == [2, 4, 6, 8]
+    begun = [(start["from_step"], start["versions"]) for start in resumed["trained_with"]]
+    assert begun == [(0, {"git": "an earlier commit"}), (3, versions())]
+    assert [start["from_step"] for start in whole["trained_with"]] == [0]
 
 
 @pytest.mark.slow
