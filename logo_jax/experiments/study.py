@@ -26,7 +26,7 @@ from logo_jax.common.files import atomic_writer, make_folder, write_json
 from logo_jax.experiments import config as configs
 from logo_jax.experiments import parts
 from logo_jax.experiments.command_line import load
-from logo_jax.experiments.sweep import sweep
+from logo_jax.experiments.sweep import run_name, sweep
 from logo_jax.experiments.train import train
 from logo_jax.models.blocks import BUILT_IN
 from logo_jax.study.count import breakdown
@@ -208,8 +208,8 @@ def check_sources(folder: Path, sources: dict[str, str]) -> None:
     if not isinstance(known, dict):
         known = {}  # damaged, as above: as if nothing were known
     for scheme, source in sources.items():
-        name = scheme.replace("/", "_").replace(" ", "")  # as `sweep` names its folders
-        trained = sorted(folder.glob(f"model.attention={glob.escape(name)}-seed=*"))
+        name = run_name([f"model.attention={scheme}", "seed="])
+        trained = sorted(folder.glob(f"{glob.escape(name)}*"))
         if source and trained and known.get(scheme) != source:
             raise UserError(
                 f'"{scheme}" was trained in {folder} when its scheme file read otherwise: delete '

@@ -45,9 +45,10 @@ def sweep(
         job: `cross_validate`, whose pooled numbers stand in the CSV; None = `train`.
 
     Raises:
-        UserError: an unknown field, a value of another type, a CSV that is none of a sweep, or runs
-            that could not be done (they stand in the CSV with their error; the others are finished
-            first). In a job of several processes the first run that fails ends the sweep.
+        UserError: an unknown field, a value of another type or given twice, a CSV that is none of a
+            sweep, or runs that could not be done (they stand in the CSV with their error; the
+            others are finished first). In a job of several processes the first run that fails ends
+            the sweep.
         Interrupted: the run that was going on is saved; the same command goes on there.
         Stopped: a stop signal came where no step was going on; it says what is saved.
     """
@@ -66,12 +67,19 @@ def sweep(
     ]
     for settings, seed in combinations:  # what no run can use is an error now, not hours later
         configs.check(_with(config, settings, seed))
+    names = [
+        run_name([*(f"{field}={value}" for field, value in settings), f"seed={seed}"])
+        for settings, seed in combinations
+    ]
+    if doubled := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(
+            f'--sweep: two runs would share the folder "{doubled}": give each value once, and '
+            'none that differs from another only in "/", "_" and spaces.'
+        )
     make_folder(workdir)
     rows: list[dict[str, Any]] = []
     before = _earlier(workdir / "sweep.csv")
-    for number, (settings, seed) in enumerate(combinations, 1):
-        name = "-".join([*(f"{field}={value}" for field, value in settings), f"seed={seed}"])
-        name = name.replace("/", "_").replace(" ", "")
+    for number, ((settings, seed), name) in enumerate(zip(combinations, names, strict=True), 1):
         print(f"sweep, run {number} of {len(combinations)}: {name}", flush=True)
         row = {**dict(settings), "seed": seed, "workdir": name}
         try:
@@ -80,8 +88,8 @@ def sweep(
             if number > 1:
                 stop.saved = f"the runs before {name} are saved; of {name} {stop.saved}"
             raise
-        names = {row["workdir"] for row in rows}
-        lines = [r for r in before if r["workdir"] not in names] + rows
+        done = {row["workdir"] for row in rows}
+        lines = [r for r in before if r["workdir"] not in done] + rows
         on_first_host(functools.partial(_write, workdir / "sweep.csv", lines))
     print(f"sweep: {len(rows)} runs in {workdir / 'sweep.csv'}")
     failed = [row["workdir"] for row in rows if row["error"]]
@@ -90,6 +98,11 @@ def sweep(
             f"{len(failed)} of {len(rows)} runs failed ({', '.join(failed)}): the column error of "
             f"{workdir / 'sweep.csv'} says why."
         )
+
+
+def run_name(parts: Sequence[str]) -> str:
+    """The folder of a run, of its "field=value" and "seed=number"."""
+    return "-".join(parts).replace("/", "_").replace(" ", "")
 
 
 def parse_field(config: ConfigDict, text: str) -> list[Setting]:

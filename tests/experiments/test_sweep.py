@@ -102,6 +102,8 @@ def test_other_views_judge_a_finished_run_again(trained, tmp_path):
     [
         (["seed=1,2"], "seeds are --seeds=<number>"),
         (["model.dim=64", "config.model.dim=128"], "names a field twice"),
+        (["model.dim=64,64"], 'would share the folder "model.dim=64-seed=0": give each value once'),
+        (["init_from=a/b,a_b"], 'would share the folder "init_from=a_b-seed=0"'),
     ],
 )
 def test_fields_that_cannot_be_combined(trained, tmp_path, fields, message):
