@@ -10,6 +10,7 @@ last, autocast for bfloat16, by itself ("eager") and under `torch.compile` ("com
 that of the times of one turn, median over turns; above 1 ours is faster.
 """
 
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,12 @@ class Ours:
         self.step = make_eval_step(
             pair.ours(dtype), lambda batch: batch["frames"].astype(jnp.float32) / 255, mesh
         )
-        self.variables = (pair.variables["params"], pair.variables["batch_stats"])
+        variables = jax.device_put(pair.variables)
+        self.variables = (variables["params"], variables["batch_stats"])
         self.batch = to_devices({"frames": frames}, mesh)
 
-    def run(self) -> Any:
-        return jax.block_until_ready(self.step(*self.variables, self.batch))
+    def run(self) -> None:
+        jax.block_until_ready(self.step(*self.variables, self.batch))
 
 
 class Theirs:
@@ -45,31 +47,30 @@ class Theirs:
         self.frames = torch.from_numpy(frames).to(pair.device)
         self.device, self.half = pair.device, dtype == "bfloat16"
 
-    def run(self) -> Any:
+    def run(self) -> None:
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.half),
         ):
-            found = self.forward(self.frames.float() / 255).float().softmax(-1)
+            self.forward(self.frames.float() / 255).float().softmax(-1)
         both.wait(self.device)
-        return found
 
 
 def compare(pair: both.Pair, case: both.Row, options: Any, rate: dict) -> both.Row:
     shape = (case["batch"], *pair.shape)
     frames = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    programs: dict[str, Any] = {
-        "ours": Ours(pair, case["dtype"], frames),
-        "eager": Theirs(pair, case["dtype"], frames),
-    }
-    if not options.no_compile:
-        note = f"batch {case['batch']}, {case['dtype']}"
-        compiled = both.try_compiled(
-            lambda: Theirs(pair, case["dtype"], frames, compiled=True), note
-        )
-        if compiled:
-            programs["compiled"] = compiled
-    samples = time_in_turn(programs, options.repeats)
+    arguments = (pair, case["dtype"], frames)
+    with ExitStack() as stack:
+        programs = {
+            "ours": stack.enter_context(closing(both.Apart(Ours, *arguments))),
+            "eager": stack.enter_context(closing(both.Apart(Theirs, *arguments))),
+        }
+        if not options.no_compile:
+            note = f"batch {case['batch']}, {case['dtype']}"
+            compiled = both.try_compiled(lambda: both.Apart(Theirs, *arguments, True), note)
+            if compiled:
+                programs["compiled"] = stack.enter_context(closing(compiled))
+        samples = time_in_turn(programs, options.repeats)
     return both.row_of(case, samples, case["batch"] * pair.multiply_adds(), rate)
 
 

@@ -1,15 +1,18 @@
 """What the benchmarks against PyTorch share: both networks with the same parameters, and rates.
 
 LOGO-Former of the paper's size here and in torch_network.py. They are compared before anything is
-timed, take their turns in one process, and stand in one table.
+timed, take their turns, each in a process of its own, and stand in one table.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from multiprocessing.connection import Connection
 from typing import Any
 
 # Both libraries share the memory of a GPU.
@@ -25,7 +28,7 @@ from logo_jax.models import build
 from logo_jax.models.token_model import TORCH_NAMES
 from logo_jax.models.torch_form import to_torch
 from logo_jax.study.count import multiply_adds
-from logo_jax.study.measure import free_memory, matmul_rate
+from logo_jax.study.measure import free_memory, matmul_rate, time_in_turn
 from logo_jax.study.run import describe_machine
 
 try:
@@ -68,15 +71,20 @@ class Pair:
     def __init__(self, frames: int, side: int):
         self.shape = (frames, side, side, 3)
         self.device = torch.device("cuda" if jax.default_backend() == "gpu" else "cpu")
+        self.set_up_torch()
+        variables = jax.jit(build("logo_former", CLASSES).init)(
+            jax.random.key(0), jnp.zeros((1, *self.shape))
+        )
+        self.variables = jax.tree.map(np.asarray, variables)  # goes into other processes
+        self.check()
+
+    def set_up_torch(self) -> None:
+        """All cores of the process, or the precision that is JAX's default on a GPU."""
         if self.device.type == "cuda":
-            torch.set_float32_matmul_precision("high")  # TF32, which is JAX's default
+            torch.set_float32_matmul_precision("high")  # TF32
             torch.backends.cudnn.allow_tf32 = True
         else:
             torch.set_num_threads(len(os.sched_getaffinity(0)))
-        self.variables = jax.jit(build("logo_former", CLASSES).init)(
-            jax.random.key(0), jnp.zeros((1, *self.shape))
-        )
-        self.check()
 
     def ours(self, dtype: str) -> Any:
         return build("logo_former", CLASSES, dtype=dtype)
@@ -122,19 +130,80 @@ class Pair:
         return multiply_adds(apply, self.variables, clip, products=True)
 
 
+class Apart:
+    """A program in a process of its own, where no other library's arrays lie in its heap.
+
+    A step here takes its memory in one piece, 8 GiB at batch 32. In one heap PyTorch's arrays lie
+    in it by the next turn, and the system has to make another piece.
+
+    Args:
+        make: a class whose `run()` returns a number or None, and whose `needed`, where it has one,
+            is the memory of a run in bytes; it is made there, of `pair` and `arguments`.
+
+    Raises:
+        RuntimeError: what was raised there, or the process was killed.
+    """
+
+    def __init__(self, make: Callable[..., Any], pair: Pair, *arguments: Any):
+        context = multiprocessing.get_context("spawn")
+        self._pipe, end = context.Pipe()
+        served = (end, heap.keeps(), make, pair, arguments)
+        self._process = context.Process(target=_serve, args=served, daemon=True)
+        self._process.start()
+        end.close()
+        self.needed = self._answer()
+
+    def run(self) -> float | None:
+        self._pipe.send("run")
+        return self._answer()
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join()
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            code = self._process.exitcode
+            raise RuntimeError(f"The program's process ended with code {code}.") from None
+        if isinstance(answer, RuntimeError):
+            raise answer
+        return answer
+
+
+def _serve(
+    pipe: Connection, keep: bool, make: Callable[..., Any], pair: Pair, arguments: Sequence[Any]
+) -> None:
+    """What the process of an `Apart` does: make the program, and run it until the pipe closes."""
+    if keep:
+        heap.keep_freed_memory()
+    pair.set_up_torch()
+    try:
+        program = make(pair, *arguments)
+        pipe.send(getattr(program, "needed", None))
+        while pipe.recv() == "run":
+            pipe.send(program.run())
+    except EOFError:  # closed by the other side
+        return
+    except Exception as error:  # whatever a compiler raises
+        pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
+
+
 def wait(device: Any) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
-def try_compiled(make: Callable[[], Any], note: str) -> Any:
+def try_compiled(make: Callable[[], Apart], note: str) -> Apart | None:
     """What `make` gives, run once; None, with a sentence, where torch.compile fails."""
     start = time.perf_counter()
     try:
         program = make()
         program.run()
-    except Exception as error:  # whatever the compiler raises
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
         print(f"torch.compile does not work here ({note}): {first}", flush=True)
         return None
     print(
@@ -175,10 +244,29 @@ def torch_matmul_rate(dtype: str, device: Any, longest: float = 0.1) -> float:
     return best
 
 
-def fits(needed: int) -> bool:
-    """Whether both libraries can hold so many bytes at once; True where nobody knows."""
+def fit_together(needed: int, others: int) -> bool:
+    """Whether ours and so many programs of PyTorch fit at once; True where nobody knows.
+
+    With freed memory kept, ours was seen to hold 1.3 times what its plan needs, PyTorch 1.7 times.
+    """
     free = free_memory()
-    return free is None or 2.5 * needed < free
+    return free is None or (1.3 + 1.7 * others) * needed < free
+
+
+def time_one_at_a_time(
+    starts: Mapping[str, Callable[[], Apart]], repeats: int
+) -> tuple[dict[str, list[float]], dict[str, float | None]]:
+    """Seconds of each program while no other one is there, and what its first run gave.
+
+    Each is started twice, for half of the samples, the second time in reverse order.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in starts}
+    first = {}
+    for name in [*starts, *reversed(starts)]:
+        with closing(starts[name]()) as program:
+            first[name] = program.run()
+            samples[name] += time_in_turn({name: program}, -(-repeats // 2))[name]
+    return samples, first
 
 
 def row_of(case: Row, samples: dict[str, list[float]], work: float, rate: dict) -> Row:
