@@ -11,7 +11,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -154,7 +154,8 @@ class Apart:
         self.needed = self._answer()
 
     def run(self) -> float | None:
-        self._pipe.send("run")
+        with suppress(BrokenPipeError):  # the process has ended, which `_answer` tells
+            self._pipe.send("run")
         return self._answer()
 
     def close(self) -> None:
