@@ -65,6 +65,7 @@ class Dies:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow  # three processes that import both libraries
 def test_a_program_in_a_process_of_its_own():
     with closing(side_by_side.Apart(Counts, Pair(), 7)) as program:
         assert program.needed == 5
