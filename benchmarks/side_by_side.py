@@ -165,7 +165,7 @@ class Apart:
     def _answer(self) -> Any:
         try:
             answer = self._pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             self._process.join()
             code = self._process.exitcode
             raise RuntimeError(f"The program's process ended with code {code}.") from None

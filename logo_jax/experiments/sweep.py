@@ -73,7 +73,7 @@ def sweep(
     ]
     if doubled := next((name for name in names if names.count(name) > 1), None):
         raise UserError(
-            f'--sweep: two runs would share the folder "{doubled}": give each value once, and '
+            f'Two runs of the sweep would share the folder "{doubled}": give each value once, and '
             'none that differs from another only in "/", "_" and spaces.'
         )
     make_folder(workdir)

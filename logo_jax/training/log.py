@@ -68,7 +68,7 @@ class TrainingLog:
             # Not tensorboardX's SummaryWriter: it writes in a thread, where a full disk ends the
             # thread and, once its queue is full, leaves the training waiting for ever.
             # Its names have seconds: starts within one would share a file.
-            self._tensorboard = EventsWriter(str(folder / "events"), f".after{first_step}")
+            self._tensorboard = EventsWriter(str(folder / "events"), f".after{first_step:09d}")
             # TensorBoard hides what an earlier start wrote from this step on.
             start = SessionLog(status=SessionLog.START)
             self._tensorboard.write_event(Event(step=first_step + 1, session_log=start))
