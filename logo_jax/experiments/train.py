@@ -90,8 +90,8 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         "fingerprint": prepared.fingerprint,
         "train_clips": len(train_rows),
         "parameters": judged_parameters,
-        "trained_with": [],
     }
+    starts: list[dict[str, Any]] = []
     if resuming:
         if best := checkpoints.best_meta():
             folder = newest(workdir, "best")
@@ -104,8 +104,8 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
                 "choose another --workdir, or bring the old data back."
             )
         print(f"resuming {workdir} after step {saved['step']} of {total_steps}")
-        meta["trained_with"] = saved.get("trained_with", [])  # older ones lack it
-    meta["trained_with"] = _with_this_start(meta["trained_with"], int(state.step))
+        starts = saved.get("trained_with", [])  # older checkpoints lack it
+    meta["trained_with"] = _with_this_start(starts, int(state.step))
     _describe(config, workdir, total_steps, len(train_rows), variables)
 
     selection_part = configs.SELECTIONS[config.selection]
@@ -173,7 +173,7 @@ def _train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
 
 def _with_this_start(starts: list[dict[str, Any]], step: int) -> list[dict[str, Any]]:
-    """The starts of a run with what each trained; one with the same as the last adds nothing."""
+    """The earlier starts of a run and this one, unless it trains with what the last one did."""
     start = {"versions": versions(), "device": jax.devices()[0].device_kind,
              "devices": jax.device_count()}  # fmt: skip
     if starts and {**starts[-1], **start} == starts[-1]:
