@@ -219,7 +219,9 @@ def _save(manager: ocp.CheckpointManager, state: TrainState, meta: dict) -> None
         manager.save(step, args=ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta)))
         manager.wait_until_finished()
     except (OSError, ValueError) as error:
-        # Tensorstore reports a full disk as ValueError.
+        # Tensorstore reports a full disk as ValueError, and so does Gloo the end of a peer.
+        if is_loss(error):
+            raise
         reason = str(error).rsplit(": ", 1)[-1]  # its first words name each file on the way
         raise UserError(
             f"Cannot save step {step} in {manager.directory}: {reason}. Earlier checkpoints are "

@@ -21,9 +21,10 @@ from logo_jax.training.checkpoint import find_checkpoint, load_variables
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).parent / "one_process.py"
+KILLED = Path(__file__).parent / "killed_while_saving.py"
 
 
-def start(config, workdir, processes=1, devices=1):
+def start(config, workdir, processes=1, devices=1, scripts=(SCRIPT, SCRIPT)):
     """Start the processes of one job; their output is text. `config` may be one for each."""
     workdir.parent.mkdir(parents=True, exist_ok=True)
     own = config if isinstance(config, list) else [config] * processes
@@ -40,7 +41,7 @@ def start(config, workdir, processes=1, devices=1):
     }
     return [
         subprocess.Popen(
-            [sys.executable, SCRIPT, recipes[number], workdir, str(devices)]
+            [sys.executable, scripts[number], recipes[number], workdir, str(devices)]
             + ([address, str(processes), str(number)] if processes > 1 else []),
             env=environment,
             stdout=subprocess.PIPE,
@@ -171,6 +172,25 @@ def test_a_killed_process_ends_the_job_with_a_sentence(five_steps, tmp_path):
     for job in again:
         job.kill()
         job.communicate()
+
+
+@pytest.mark.slow
+def test_a_process_killed_while_saving_is_no_fault_of_the_disk(five_steps, tmp_path):
+    five_steps.max_steps = five_steps.num_epochs = 10
+    five_steps.checkpoint_every = 2
+    # Before the second checkpoint has its name, and after it.
+    moments = {"Checkpointer:save": 2, "CheckpointManager:old_steps_to_remove": 4}
+    for number, (meeting, last) in enumerate(moments.items()):
+        workdir = tmp_path / f"run{number}"
+        workdir.with_suffix(".meeting").write_text(meeting)
+        first, second = start(five_steps, workdir, processes=2, scripts=(SCRIPT, KILLED))
+        output, _ = first.communicate(timeout=200)
+        second.communicate()
+        assert (first.returncode, second.returncode) == (1, -signal.SIGKILL), output
+        assert "cannot go on" in output and "last checkpoint" in output
+        assert "free some space" not in output
+        outputs = run(five_steps, workdir, processes=2)
+        assert f"after step {last} of 10" in outputs[0]
 
 
 @pytest.mark.slow
