@@ -40,6 +40,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "sam": {},
     "asam": {"optimizer.sharpness": "asam", "optimizer.rho": 0.2},
     "looksam": {"optimizer.sharpness": "looksam"},
+    "looksam, alpha 0.1": {"optimizer.sharpness": "looksam", "optimizer.look_alpha": 0.1},
     "esam": {"optimizer.sharpness": "esam"},
     "msam": {"optimizer.sharpness": "msam", "optimizer.m": 4},
     "mesa": {

@@ -4,7 +4,7 @@ The public names below are imported when first used: worker processes import par
 and start fast only as long as that does not import the rest.
 """
 
-import importlib
+from logo_jax.common import lazy
 
 _PUBLIC = {
     "load": "prepared",
@@ -22,8 +22,4 @@ _PUBLIC = {
 
 __all__ = sorted(_PUBLIC)
 
-
-def __getattr__(name: str):
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(f"logo_jax.data.{_PUBLIC[name]}"), name)
-    raise AttributeError(f"module 'logo_jax.data' has no attribute '{name}'")
+__getattr__, __dir__ = lazy.attributes(__name__, __path__, _PUBLIC)

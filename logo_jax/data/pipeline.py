@@ -66,7 +66,7 @@ def train_batches(
         start_step: global batches that an earlier run has taken.
         num_workers: processes that read and decode; 0 works in this one.
         frame_order: "natural", or a control: "shuffled" (frames of each clip in a random order),
-            "reversed", "single" (the centre frame repeated).
+            "reversed", "frozen", "thinned", "single" (see `reader.FRAME_ORDERS`).
         class_balanced: share of the draws, 0 to 1, that are uniform over the classes of `rows`.
         cache_gib: bound of the cache of decoded frames, GiB; 0 is none. Of a clip that it does not
             know it decodes all frames, so that the second epoch need not decode any.

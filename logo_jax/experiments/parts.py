@@ -286,11 +286,8 @@ def train_step_of(
     if sharpness.climbs("esam"):
         field = 'config.optimizer.sharpness="esam"'
         check_parts(config.batch_size, 2 * config.accumulate, mesh.size, field)
-    if sharpness.climbs("msam") and config.batch_size % sharpness.m:
-        raise UserError(
-            f"config.optimizer.m={sharpness.m} does not divide config.batch_size="
-            f"{config.batch_size}: the clips that share a perturbation must."
-        )
+    if sharpness.climbs("msam"):
+        sharpness.shards(config.batch_size)  # an error before any data is read
     if config.accumulate > 1 and objective.ec_stfl:
         raise UserError(
             "config.loss.ec_stfl compares all pairs of a batch, which micro-batches would "

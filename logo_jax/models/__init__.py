@@ -5,8 +5,11 @@ variables = model.init(jax.random.key(0), clips)          # clips: Float[B T H W
 out = model.apply(variables, clips, train=False)          # out.logits, out.features
 """
 
+from logo_jax.common import lazy
 from logo_jax.models.blocks import register_scheme
 from logo_jax.models.contract import Output
 from logo_jax.models.systems import SYSTEMS, build
 
 __all__ = ["SYSTEMS", "Output", "build", "register_scheme"]
+
+__getattr__, __dir__ = lazy.attributes(__name__, __path__)

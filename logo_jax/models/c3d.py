@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 
 from logo_jax.common.errors import UserError
 from logo_jax.models.contract import Output, at_least_float32, check_clips, compute_dtype
+from logo_jax.models.windows import by
 
 TORCH_NAMES = ((r"^backbone\.", ""), (r"^head$", "fc8"))
 
@@ -140,10 +141,6 @@ class C3DBackbone(nn.Module):
                 f"{by(grid[:3])}): give clips with the number of frames and the frame size it was "
                 "trained on; the paper's 16 x 112 x 112 leaves 16 positions."
             )
-
-
-def by(size: Sequence[int]) -> str:
-    return " x ".join(map(str, size))
 
 
 def max_pool(

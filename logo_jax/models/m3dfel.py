@@ -36,6 +36,7 @@ from jaxtyping import Array, Float
 from logo_jax.common.errors import UserError
 from logo_jax.models.attention import full_attention
 from logo_jax.models.contract import Output, at_least_float32, check_clips, compute_dtype
+from logo_jax.models.layers import maps
 from logo_jax.models.video_resnet import TORCH_NAMES as VIDEO_RESNET_NAMES
 from logo_jax.models.video_resnet import VideoResNet18
 
@@ -101,9 +102,7 @@ class M3DFEL(nn.Module):
         q, k, v = (
             part.reshape(*part.shape[:-1], NUM_HEADS, -1) for part in jnp.split(qkv, 3, axis=-1)
         )
-        mixed = full_attention(
-            q, k, v, observe=lambda weights: self.sow("intermediates", "attention", weights)
-        )
+        mixed = full_attention(q, k, v, observe=maps(self, "attention"))
         mixed = mixed.reshape(batch, self.num_instances, dim)
         gate = jax.nn.sigmoid(DynamicInstanceNorm(name="norm")(mixed))
         x = (x * gate).swapaxes(1, 2).astype(dtype)  # [B, D, N]

@@ -11,7 +11,7 @@ from logo_jax.models import c3d, former_dfer, i3d, m3dfel, recurrent, token_mode
 from logo_jax.models.torch_form import Names
 
 # A file of a ResNet alone has torchvision's names.
-RESNET_NAMES: Names = ((r"\b(layer\d|downsample)_", r"\1."),)
+RESNET_NAMES: Names = token_model.TORCH_NAMES
 
 
 @dataclasses.dataclass(frozen=True)

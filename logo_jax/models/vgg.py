@@ -1,4 +1,4 @@
-"""VGG-13 (Simonyi and Zisserman 2015, configuration B) frame by frame, in torchvision's structure.
+"""VGG-13 (Simonyan and Zisserman 2015, configuration B) frame by frame, in torchvision's structure.
 
 Ten 3 x 3 convolutions with bias and padding 1, a 2 x 2 max pool after every second one, an adaptive
 average pool to 7 x 7, then the fully connected layers fc6 and fc7, each with ReLU and dropout; fc8,

@@ -4,6 +4,8 @@ Names of axes: `T H W` is the grid (frames, height, width). A window is `(frames
 tokens; windows and the tokens in each are in row-major order.
 """
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
 
@@ -25,7 +27,7 @@ def check_window(grid: tuple[int, ...], window: Window, pad: bool) -> None:
         )
 
 
-def by(shape: tuple[int, ...]) -> str:
+def by(shape: Sequence[int]) -> str:
     """Write a shape as people do: (4, 2, 2) is `4 x 2 x 2`."""
     return " x ".join(str(size) for size in shape)
 

@@ -137,9 +137,10 @@ def fit(
                     signal = signals.received or "A stop signal on another host"
                     raise _interrupted(signal, step, schedule)
                 if evaluate and select_now:
+                    began = time.perf_counter()
                     _keep_best(state, step, evaluate, selection_metric, checkpoints, log, meta)
                     # The time of the evaluation is not the input's or the step's.
-                    averages = _Averages(averages.skipped)
+                    averages.start += time.perf_counter() - began
     finally:
         progress.close()
         batches.close()
@@ -297,10 +298,9 @@ def _keep_best(
 class _Averages:
     """Means over the steps since the last line of the log, and how the time went."""
 
-    def __init__(self, skipped: int = 0) -> None:
+    def __init__(self) -> None:
         self.sums: dict[str, float] = {}
-        self.steps = self.clips = 0
-        self.skipped = skipped
+        self.steps = self.clips = self.skipped = 0
         self.waited = 0.0
         self.start = time.perf_counter()
 

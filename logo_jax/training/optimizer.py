@@ -24,8 +24,12 @@ from logo_jax.training.sharpness import Sharpness
 Schedule = Callable[[Any], Float[Array, ""]]
 
 # Ends of the names of parameters that weight decay leaves alone: biases, the scales of norms, and
-# what is added to tokens or stands for one. Shrinking these does not make a function smoother.
-UNDECAYED = ("bias", "scale", "position", "class_token")
+# what is added to tokens or stands for one (by PyTorch's names in Former-DFER), and what a softmax
+# turns into shares (M3DFEL). Shrinking these does not make a function smoother.
+UNDECAYED = (
+    *("bias", "scale", "position", "class_token"),
+    *("pos_embedding", "cls_token", "mean_weight", "var_weight"),
+)
 
 
 def make_optimizer(
@@ -111,8 +115,8 @@ def decay_mask(params: optax.Params) -> Any:
     """A tree like `params`: True where weight decay acts.
 
     It leaves alone every parameter whose own name ends in one of `UNDECAYED`: biases, the scales of
-    layer and batch norms, position embeddings and the class token. The name decides and not the
-    number of dimensions, since embeddings have as many as kernels.
+    norms, position embeddings, class tokens, the shares of M3DFEL's norm. The name decides and
+    not the number of dimensions, since embeddings have as many as kernels.
     """
     return jax.tree_util.tree_map_with_path(
         lambda path, _: not jax.tree_util.keystr(path[-1:], simple=True).endswith(UNDECAYED), params

@@ -26,6 +26,7 @@ import optax
 from jaxtyping import Array, Float
 
 from logo_jax.common.errors import UserError
+from logo_jax.models.contract import at_least_float32
 
 GradFn = Callable[[optax.Params, int], optax.Updates]
 
@@ -102,9 +103,9 @@ def perturbation_of(
     grads: optax.Updates, params: optax.Params, rho: float | int, adaptive: bool
 ) -> tuple[optax.Updates, Float[Array, ""]]:
     """Return e, in float32 or wider, and its norm; both 0 where the gradient is 0."""
-    grads = jax.tree.map(_at_least_float32, grads)
+    grads = jax.tree.map(at_least_float32, grads)
     if adaptive:
-        scales = jax.tree.map(lambda w: jnp.abs(_at_least_float32(w)), params)
+        scales = jax.tree.map(lambda w: jnp.abs(at_least_float32(w)), params)
         scaled = jax.tree.map(jnp.multiply, scales, grads)  # |w| g
         direction = jax.tree.map(jnp.multiply, scales, scaled)  # |w|^2 g
     else:
@@ -114,7 +115,3 @@ def perturbation_of(
     divisor = jnp.where(norm > 0, norm, 1.0)
     perturbation = jax.tree.map(lambda d: rho * (d / divisor), direction)
     return perturbation, optax.tree.norm(perturbation).astype(jnp.float32)
-
-
-def _at_least_float32(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -81,6 +81,19 @@ class Sharpness:
         """Whether this is `form` and its radius is not 0."""
         return self.form == form and self.rho > 0
 
+    def shards(self, batch_size: int) -> int:
+        """Number of shards of m clips that "msam" cuts a batch into.
+
+        Raises:
+            UserError: they do not come out even.
+        """
+        if batch_size % self.m:
+            raise UserError(
+                f"config.optimizer.m={self.m} does not divide config.batch_size={batch_size}: the "
+                "clips that share a perturbation must."
+            )
+        return batch_size // self.m
+
     def around(self, base: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
         """The transform of this form; what "esam", "msam" and "mesa" need besides is the step's."""
         if self.form in ("msam", "mesa"):

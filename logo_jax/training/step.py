@@ -21,14 +21,14 @@ from logo_jax.common.mesh import replicated, split_over_devices
 from logo_jax.models.contract import Output
 from logo_jax.training import ema
 from logo_jax.training.accumulate import Batch, Found, half, sweep
-from logo_jax.training.objective import targets_of
+from logo_jax.training.objective import Targets, targets_of
 from logo_jax.training.sam import perturbation_of
 from logo_jax.training.sharpness import Sharpness, trajectory_loss
 from logo_jax.training.state import TrainState
 
 Prepare = Callable[[Batch], Float[Array, "B T H W 3"]]
 Loss = Callable[
-    [Output, Int[Array, " B"], Any],
+    [Output, Int[Array, " B"] | Targets, Any],
     tuple[Float[Array, ""], dict[str, Float[Array, ""]], Any],
 ]
 
@@ -51,7 +51,7 @@ def make_train_step(
     Args:
         tx: takes `grad_fn`, as SAM does for its second gradient; of the same form as `sharpness`.
         loss: the loss, its parts for the log and the new state of the losses, from the model's
-            output, labels [B] and the state of the losses: an `Objective`.
+            output, labels [B] (or `Targets`) and the state of the losses: an `Objective`.
         prepare: makes clips of a batch on the device: crop, flip, jitter, scaling.
         schedule: learning rate of a step, for the log.
         sharpness: the form of sharpness-aware training; None = what `tx` does by itself.
@@ -61,7 +61,8 @@ def make_train_step(
             parameters are not finite. The metric `finite` tells in any case.
 
     Raises:
-        UserError: MESA without a moving average, or m-SAM with micro-batches.
+        UserError: MESA without a moving average, m-SAM with micro-batches; when called, m-SAM with
+            a batch that its shards do not divide.
     """
     form = sharpness or Sharpness()
     if form.form == "mesa" and not ema_decay:
@@ -130,7 +131,7 @@ def make_train_step(
             return found, followed
 
         if form.climbs("msam"):
-            shards = len(batch["label"]) // form.m
+            shards = form.shards(len(batch["label"]))
             found, grads = sweep(shard_gradient, batch, dropout_key, shards)
         else:
             found, grads = gradient(state.params, half(batch) if form.climbs("esam") else batch)

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from logo_jax.common.mesh import data_mesh
 from logo_jax.training import loop
 from logo_jax.training.checkpoint import find_checkpoint, load_variables
 from logo_jax.training.log import TrainingLog
-from tests.training.small_run import endless, fit
+from tests.training.small_run import add_one, endless, fit
 
 
 def saved(workdir):
@@ -109,6 +110,25 @@ def test_a_lost_best_checkpoint_is_not_replaced_by_a_worse_one(tmp_path, lost):
     assert find_checkpoint(tmp_path).name == "3"
     with pytest.raises(UserError, match="has lost its best checkpoint.*--checkpoint=last"):
         find_checkpoint(tmp_path, "best")
+
+
+def test_an_evaluation_between_two_lines_takes_nothing_from_the_means(tmp_path, monkeypatch):
+    """Steps of one second and two clips, evaluations of 100 seconds that no line may count."""
+    clock = [0.0]
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def step(state, batch):
+        clock[0] += 1
+        new, metrics = add_one(state, batch)
+        return new, metrics | {"loss": new.step.astype(float)}
+
+    def evaluate(state):
+        clock[0] += 100
+        return {"uar": 0.5, "war": 0.5}
+
+    fit(tmp_path, 6, step=step, log_every=3, evaluate=evaluate)
+    rows = [line for line in lines(tmp_path) if "loss" in line]
+    assert [(row["loss"], row["clips_per_second"]) for row in rows] == [(2, 2), (5, 2)]
 
 
 def slow(seconds, first=0.0):

@@ -194,3 +194,5 @@ def test_what_does_not_go_together_is_refused():
         train(Net(), form=Sharpness(form="mesa"))
     with pytest.raises(UserError, match="leave config.accumulate at 1"):
         train(Net(), form=Sharpness(form="msam"), accumulate=2)
+    with pytest.raises(UserError, match="optimizer.m=3 does not divide config.batch_size=8"):
+        train(Net(), form=Sharpness(form="msam", m=3))

@@ -4,7 +4,7 @@
 `face`, `factors` and `film` the drawing. docs/synthetic_faces.md tells what it is and is not.
 """
 
-import importlib
+from logo_jax.common import lazy
 
 # Imported when first used: worker processes that draw faces must not load TFDS.
 _PUBLIC = {
@@ -17,9 +17,4 @@ _PUBLIC = {
 
 __all__ = sorted(_PUBLIC)
 
-
-def __getattr__(name: str):
-    if name in _PUBLIC:
-        module = importlib.import_module(f"{__name__}.{_PUBLIC[name]}")
-        return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy.attributes(__name__, __path__, _PUBLIC)
