@@ -53,8 +53,17 @@ def main(argv: list[str]) -> None:
         command_line.run(flags.FLAGS, argv[1:])
 
 
+def stopped_status() -> int:
+    """The status of a run that a signal stopped, after it saved; scripts/until_done.sh sets it."""
+    text = os.environ.get("LOGO_JAX_STOPPED_STATUS", "0")
+    if not (text.isascii() and text.isdecimal() and int(text) < 256):
+        raise UserError(f"LOGO_JAX_STOPPED_STATUS={text}: give a status from 0 to 255.")
+    return int(text)
+
+
 def run() -> None:
     try:
+        stopped = stopped_status()
         raise_on_stop()
         app.run(main, flags_parser=parse)
     except UserError as error:
@@ -62,7 +71,7 @@ def run() -> None:
         sys.exit(error.status)
     except Interrupted as message:
         print(message)
-        sys.exit(int(os.environ.get("LOGO_JAX_STOPPED_STATUS", "0")))  # scripts/until_done.sh
+        sys.exit(stopped)
     except Stopped as stop:
         print(stop, file=sys.stderr)
         end_at_once(stop.status)

@@ -13,6 +13,10 @@ if ! [[ $count =~ ^[1-9][0-9]*$ ]]; then
 fi
 shift
 python=${PYTHON:-.venv/bin/python}
+if ! command -v "$python" >/dev/null; then
+    echo "There is no $python: run 'make venv', or name another one by PYTHON=<path>." >&2
+    exit 127
+fi
 port=${PORT:-$((20000 + RANDOM % 20000))}
 
 pids=()
@@ -35,7 +39,6 @@ while ((left > 0)); do
         told=no # the signal ended the wait, and no process yet: they are saving
         continue
     fi
-    ((code != 127)) || break # none is left
     ((left -= 1)) || true
     if ((code == ${LOGO_JAX_STOPPED_STATUS:-0} && status == 0)); then
         status=$code # a signal stopped all of them, after they saved

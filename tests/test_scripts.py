@@ -132,6 +132,16 @@ def test_local_processes_end_together(tmp_path):
     assert result.returncode == 3 and "ended with status 3; the others are ended" in result.stderr
 
 
+def test_local_processes_without_a_python_are_no_success(tmp_path):
+    result = run("local_processes.sh", 2, PYTHON=tmp_path / "none")
+    assert result.returncode == 127 and "There is no" in result.stderr
+    start = time.monotonic()  # a status that bash's wait also gives where there is no process
+    python = stub(tmp_path / "python", 'case "$*" in *id=1*) exit 127;; *) exec sleep 50;; esac')
+    result = run("local_processes.sh", 2, PYTHON=python)
+    assert time.monotonic() - start < 20
+    assert result.returncode == 127 and "ended with status 127; the others" in result.stderr
+
+
 def test_local_processes_wait_for_what_a_stop_saves(tmp_path):
     wait = "while :; do sleep 0.1; done"
     text = f"id=${{4#--process_id=}}\ntrap 'sleep 0.$id; touch {tmp_path}/saved.$id; exit 0' TERM"

@@ -50,9 +50,9 @@ class AugmentConfig:
                 f"Augmentation needs 0 < min_area <= max_area <= 1, not {self.min_area} and "
                 f"{self.max_area}."
             )
-        if not 0 < self.min_ratio <= self.max_ratio:
+        if not 0 < self.min_ratio <= self.max_ratio < math.inf:
             raise UserError(
-                f"Augmentation needs 0 < min_ratio <= max_ratio, not {self.min_ratio} and "
+                f"Augmentation needs 0 < min_ratio <= max_ratio < inf, not {self.min_ratio} and "
                 f"{self.max_ratio}."
             )
         if not 0 <= self.flip <= 1:

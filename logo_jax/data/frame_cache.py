@@ -227,7 +227,7 @@ def open_cache(
     Raises:
         UserError: as `FrameCache`, or the bound is no number of GiB.
     """
-    if not 0 <= cache_gib < math.inf:
+    if not 0 <= cache_gib * 2**30 < math.inf:
         raise UserError(f"cache_gib is {cache_gib}: give a number of GiB, or 0 for no cache.")
     if not cache_gib or not hasattr(prepared, "fingerprint"):
         return None

@@ -282,14 +282,24 @@ def read(workdir: Path) -> dict[str, Any]:
                 f"{checkpoint / 'meta'}) or delete the run."
             )
         refuse_other_checkpoint(checkpoint, trained, found)
-    for name, kinds in FREE_TYPES.items():
-        value = names.get(name, kinds[0]())
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise UserError(
-                f"{path}: the field {name} is {value!r} and must be of the type "
-                f"{kinds[0].__name__}: mend it there."
-            )
+    wrong = wrong_types(found)
+    if wrong:
+        raise UserError(f"{path}: the field {wrong[0]}: mend it there.")
     return found
+
+
+def wrong_types(config: dict[str, Any]) -> list[str]:
+    """The fields of a plain config that are of another type than `FREE_TYPES`, in words."""
+    names = dict(leaves(config))
+    return [
+        f"{name} is {names[name]!r} and must be of the type {kinds[0].__name__}"
+        for name, kinds in FREE_TYPES.items()
+        if name in names
+        and (
+            not isinstance(names[name], kinds)
+            or (isinstance(names[name], bool) and bool not in kinds)
+        )
+    ]
 
 
 def refuse_other_checkpoint(checkpoint: Path, trained: dict[str, Any], own: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ NUMBER = (int, float)
 # The fields of results.json that are handed on, and what they hold; below a part, those of `PART`.
 FIELDS: dict[str, tuple[type, ...]] = {
     "classes": (list,),
+    "checkpoint": (str,),
     "selection": (str,),
     "selection_metric": (str, NoneType),
     "train_clips": (int,),

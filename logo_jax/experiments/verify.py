@@ -48,6 +48,7 @@ TOLERANCE = 1e-3
 # bfloat16 has 8 bits, and so has what a TPU makes of float32 in products; TF32 of GPUs has 11. The
 # probabilities of a confident model then differ by up to 0.03 from those of float32.
 COARSE_TOLERANCE = 3e-2
+LAST_DIGITS = 1e-6  # of float32
 
 
 def verify(workdir: Path, overrides: Sequence[str]) -> list[dict[str, Any]]:
@@ -76,18 +77,23 @@ def verify(workdir: Path, overrides: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _verify(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
+    if not (run.folder / "checkpoints").is_dir():
+        raise UserError(
+            f"{run.folder} holds the results of --mode=evaluate and no training: give "
+            "--mode=verify the workdir of a run, and repeat other judgements by --mode=evaluate."
+        )
     config = recorded(run.folder, None, overrides)
-    config.evaluation = ConfigDict(run.results["config"]["evaluation"])  # as it was judged
     path = resolve(config, run.folder, "")
     meta = read_meta(path)
+    wrong = _config_differences(run, meta)
+    if wrong:
+        raise UserError(f"{run.folder}: {'; '.join(wrong)}.")
+    config.evaluation = ConfigDict(run.results["config"]["evaluation"])  # as it was judged
     differences = []
-    if configs.digest(run.results["config"]) != run.results["config_hash"]:
-        differences.append("the config in results.json is not that of its hash")
-    differences += [
-        f"{words} in results.json"
-        for field, words in configs.differences(meta["config"], run.results["config"])
-        if not configs.is_free(field)
-    ]
+    if Path(run.results["checkpoint"]).parts[-3:] != path.parts[-3:]:
+        differences.append(
+            f"checkpoint is {run.results['checkpoint']} in results.json and should be {path}"
+        )
     if meta["step"] != run.results["step"]:
         differences.append(
             f"the results are of step {run.results['step']}, the checkpoint of {meta['step']}"
@@ -123,13 +129,12 @@ def _verify(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     if not alike:
         differences.append(f"probabilities differ by up to {largest:.2g}")
     other = int((found.predicted != old.predicted).sum())
-    if other and not alike:
+    rounded = alike and _by_rounding(found, old.predicted, gaps)
+    if other and not rounded:
         differences.append(f"{other:,} of {len(old.clip_ids):,} clips have another class")
     confusion = found.confusions().sum(axis=0)
-    # Where probabilities agree, a class can be another one by rounding only, of two that tie.
-    rounded = alike and other
     for name, number in (("war", metrics.war(confusion)), ("uar", metrics.uar(confusion))):
-        if not rounded and not abs(run.numbers[name] - number) <= 1e-12:
+        if not (other and rounded) and not abs(run.numbers[name] - number) <= 1e-12:
             differences.append(f"{name.upper()} was {run.numbers[name]:.6f} and is {number:.6f}")
     return {
         "folder": str(run.folder),
@@ -137,6 +142,7 @@ def _verify(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
         "clips": len(old.clip_ids),
         "war": metrics.war(confusion),
         "uar": metrics.uar(confusion),
+        "recorded_war": run.numbers["war"],
         "largest_probability_difference": largest,
         "other_classes": other,
         "differences": differences,
@@ -145,6 +151,37 @@ def _verify(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
             {**versions(), "device": jax.devices()[0].device_kind},
         ),
     }
+
+
+def _config_differences(run: Run, meta: dict[str, Any]) -> list[str]:
+    """What the config in results.json says otherwise than the checkpoint's; free fields may."""
+    judged = run.results["config"]
+    names = dict(configs.leaves(judged))
+    wrong = [
+        f"config.{name} is missing in results.json"
+        for name, _ in configs.leaves(meta["config"])
+        if name not in names
+    ]
+    wrong += [
+        f"{words} in results.json"
+        for field, words in configs.differences(meta["config"], judged)
+        if field in names and not configs.is_free(field)
+    ]
+    wrong += [f"config.{words} in results.json" for words in configs.wrong_types(judged)]
+    if configs.digest(judged) != run.results["config_hash"]:
+        wrong.append("the config in results.json is not that of its hash")
+    return wrong
+
+
+def _by_rounding(found: Predictions, old: np.ndarray, gaps: np.ndarray) -> bool:
+    """Whether rounding explains all clips of another class than `old`.
+
+    It moves the probabilities of all clips, so that classes change only where two nearly tie.
+    """
+    rows = np.flatnonzero(found.predicted != old)
+    noise = max(np.delete(gaps, rows, axis=0).max(initial=0), LAST_DIGITS)
+    lead = found.probabilities[rows, found.predicted[rows]] - found.probabilities[rows, old[rows]]
+    return bool((lead <= 4 * noise).all())
 
 
 def _record_differences(run: Run, meta: dict[str, Any], splits: Splits) -> list[str]:
@@ -240,8 +277,10 @@ def _alike(recorded: Any, value: Any) -> bool:
         return all(_alike(recorded.get(name), inner) for name, inner in value.items())
     if isinstance(value, list | tuple) and isinstance(recorded, list):
         return len(value) == len(recorded) and all(map(_alike, recorded, value))
+    if isinstance(recorded, bool) != isinstance(value, bool):
+        return False
     if isinstance(value, float) and isinstance(recorded, float | int):
-        return abs(recorded - value) <= 1e-6 * max(1, abs(value))
+        return abs(recorded - value) <= LAST_DIGITS * max(1, abs(value))
     return bool(recorded == value)
 
 
@@ -261,6 +300,7 @@ def _changed(old: dict[str, str], new: dict[str, str]) -> dict[str, list[str | N
 
 
 def _text(report: dict[str, Any]) -> str:
+    recorded = f"{100 * report['recorded_war']:.2f} %"
     lines = [
         f"{report['folder']}: {'DIFFERS' if report['differences'] else 'verified'}; "
         f"{report['part']}, {report['clips']:,} clips: WAR {100 * report['war']:.2f} %, "
@@ -268,7 +308,9 @@ def _text(report: dict[str, Any]) -> str:
         f"{report['largest_probability_difference']:.2g}"
     ]
     if report["other_classes"]:
-        lines[0] += f"; {report['other_classes']:,} clips have another class"
+        lines[0] += (
+            f"; {report['other_classes']:,} clips have another class, WAR {recorded} was recorded"
+        )
     for name, (old, new) in report["versions"].items():
         lines.append(f"  {name} was {old or 'absent'} and is {new or 'absent'}")
     return "\n".join(lines)

@@ -200,9 +200,10 @@ def check_options(model: LogoFormer) -> None:
             f"mixing_share is {model.mixing_share}: of the {channels} channels of a head, 1/n come "
             f"from either neighbouring frame, so choose n from 2 to {channels}."
         )
-    if len(model.window) != 3 or min(model.window) < 1:
+    whole = [isinstance(side, int) and side >= 1 for side in model.window]
+    if whole != [True, True, True]:
         raise UserError(
-            "window must be three positive numbers of tokens (frames, height, width), not "
+            "window must be three positive whole numbers of tokens (frames, height, width), not "
             f"{tuple(model.window)}."
         )
     for name in ("dropout", "drop_path"):

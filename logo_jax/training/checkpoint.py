@@ -239,8 +239,8 @@ def _check_space(folder: Path, state: TrainState) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"Cannot save step {int(state.step)} in {folder}: {free / 2**20:.0f} MiB are free and "
-            f"{needed / 2**20:.0f} MiB are needed. Earlier checkpoints are intact; free some space "
+            f"Cannot save step {int(state.step)} in {folder}: {free / 2**20:.1f} MiB are free and "
+            f"{needed / 2**20:.1f} MiB are needed. Earlier checkpoints are intact; free some space "
             "and run the same command again."
         )
 

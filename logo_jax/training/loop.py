@@ -225,13 +225,13 @@ def _finite(
         clips = f" Its clips{where}: {', '.join(clip_ids[row] for row in work.rows)}."
     if skip:
         progress.say(
-            f"Step {work.step} is skipped: {found}, or its parameters are not finite.{clips}"
+            f"Step {work.step} is skipped: {found}, or a number of its state is not finite.{clips}"
         )
         return None
     saved = checkpoints.latest_step()
     kept = f"the checkpoint of step {saved} is kept" if saved else "no checkpoint was made yet"
     raise UserError(
-        f"Step {work.step}: {found}, so the parameters are no longer finite; {kept}.{clips} Lower "
+        f"Step {work.step}: {found}, so the state is no longer finite; {kept}.{clips} Lower "
         "optimizer.learning_rate or set optimizer.clip_norm, and start in another --workdir; or "
         "add --skip_nonfinite, which goes on without such steps."
     )

@@ -183,7 +183,8 @@ def make_schedule(
         return jnp.ones((), jnp.float32)
 
     def stepwise(step: Array) -> Array:
-        return jnp.power(jnp.float32(decay_factor), step // decay_every_steps)
+        every = min(decay_every_steps, 2**31 - 1)  # as people write "never"
+        return jnp.power(jnp.float32(decay_factor), step // every)
 
     def cosine(step: Array) -> Array:
         after = (step - warmup_steps) / max(total_steps - warmup_steps, 1)

@@ -57,8 +57,8 @@ def make_train_step(
         sharpness: the form of sharpness-aware training; None = what `tx` does by itself.
         accumulate: micro-batches into which every pass cuts the batch (accumulate.py).
         ema_decay: of the moving average that the state keeps; 0 = none.
-        skip_nonfinite: leave everything but the step number as it is where the loss or the new
-            parameters are not finite. The metric `finite` tells in any case.
+        skip_nonfinite: leave everything but the step number as it is where the loss, the gradient
+            or a number of the new state is not finite. The metric `finite` tells in any case.
 
     Raises:
         UserError: MESA without a moving average, m-SAM with micro-batches; when called, m-SAM with
@@ -163,8 +163,10 @@ def make_train_step(
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "gradient_norm": optax.tree.norm(grads),
         }
-        # A finite loss does not show that the update was finite; the new parameters do.
-        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(optax.tree.norm(params))
+        # A finite loss does not show that all is well: where the gradient overflows, its square in
+        # Adam's state may be infinite while the parameters stand still.
+        left = (metrics["loss"], metrics["gradient_norm"], params, new.batch_stats, opt_state)
+        finite = _all_finite((*left, loss_state))
         if skip_nonfinite:
             new = _chosen(finite, new, state)
         return new.replace(step=state.step + 1), {**metrics, "finite": finite}
@@ -204,6 +206,11 @@ def make_eval_step(
         in_shardings=(replicated(mesh), replicated(mesh), split_over_devices(mesh)),
         out_shardings=replicated(mesh),
     )
+
+
+def _all_finite(tree: Any) -> Array:
+    numbers = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(x).all() for x in numbers]).all()
 
 
 def _chosen(finite: Array, new: TrainState, old: TrainState) -> TrainState:

@@ -1,6 +1,7 @@
 """Augmentation: the draws, and resampling against Pillow and PyTorch."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -176,6 +177,7 @@ def test_no_augmentation_and_the_fallback():
         ({"min_area": 0.0}, "0 < min_area <= max_area <= 1"),
         ({"min_area": 0.5, "max_area": 0.2}, "not 0.5 and 0.2"),
         ({"min_ratio": 2.0}, "min_ratio <= max_ratio"),
+        ({"max_ratio": math.inf}, "min_ratio <= max_ratio < inf"),
         ({"flip": 1.5}, "flip probability"),
         ({"contrast": -0.1}, "not negative"),
     ],

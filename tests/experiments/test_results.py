@@ -17,6 +17,7 @@ from sklearn.metrics import (
 from logo_jax.common.errors import UserError
 from logo_jax.data.datasets.synthetic_faces import REVERSED
 from logo_jax.evaluation.__main__ import main
+from logo_jax.evaluation.predictions import read_predictions
 from logo_jax.experiments import evaluate as module
 from logo_jax.experiments.evaluate import evaluate
 from logo_jax.experiments.summarize import summarize
@@ -135,15 +136,46 @@ def test_a_run_is_verified(run, workdir, capsys):
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_classes_that_tie_may_be_others_on_another_device(run, workdir, monkeypatch, capsys):
-    real = module.Judge.probabilities
-    monkeypatch.setattr(module.Judge, "probabilities", lambda *a, **k: real(*a, **k)[:, ::-1])
-    with pytest.raises(UserError, match=r"probabilities differ by .* clips have another class"):
+def moved(probabilities, rows, by):
+    """Move a share from the first to the second class of these clips."""
+    probabilities = np.array(probabilities)
+    first, second = np.argsort(probabilities, axis=1)[rows, :-3:-1].T
+    probabilities[rows, first] -= by
+    probabilities[rows, second] += by
+    return probabilities
+
+
+def test_classes_that_nearly_tie_may_be_others_on_another_device(run, workdir, monkeypatch, capsys):
+    found = read_predictions([workdir / "predictions.csv"], tuple(CLASSES)).probabilities
+    lead = np.sort(found, axis=1)[:, -1] - np.sort(found, axis=1)[:, -2]
+    by, real = 0.6 * lead.min(), module.Judge.probabilities
+    monkeypatch.setattr(
+        module.Judge, "probabilities",
+        lambda *a, **k: moved(real(*a, **k), np.arange(9), by),
+    )  # fmt: skip
+    monkeypatch.setattr("logo_jax.experiments.verify.TOLERANCE", 0.9 * by)
+    with pytest.raises(UserError, match=r"probabilities differ by .* of 9 clips have another clas"):
         verify(workdir, [])
-    monkeypatch.setattr("logo_jax.experiments.verify.TOLERANCE", 1.0)  # they agree by this
+    monkeypatch.setattr("logo_jax.experiments.verify.TOLERANCE", 1.1 * by)  # they agree by this
     (report,) = verify(workdir, [])
     assert report["differences"] == [] and report["other_classes"] > 0
-    assert f"{report['other_classes']} clips have another class" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{report['other_classes']} clips have another class, WAR" in said
+    assert f"WAR {100 * report['recorded_war']:.2f} % was recorded" in said
+
+
+def test_a_class_that_rounding_does_not_explain_is_found_out(run, workdir, monkeypatch):
+    """Where the other clips agree to the last digit, no clip changes its class by rounding."""
+    found = read_predictions([workdir / "predictions.csv"], tuple(CLASSES)).probabilities
+    lead = np.sort(found, axis=1)[:, -1] - np.sort(found, axis=1)[:, -2]
+    real = module.Judge.probabilities
+    monkeypatch.setattr(
+        module.Judge, "probabilities",
+        lambda *a, **k: moved(real(*a, **k), [lead.argmin()], 0.6 * lead.min()),
+    )  # fmt: skip
+    monkeypatch.setattr("logo_jax.experiments.verify.TOLERANCE", 1.0)
+    with pytest.raises(UserError, match="1 of 9 clips have another class; .*: WAR was"):
+        verify(workdir, [])
 
 
 def test_another_device_multiplies_in_fewer_bits(run, workdir, tmp_path, monkeypatch, capsys):
@@ -171,6 +203,18 @@ def test_another_device_multiplies_in_fewer_bits(run, workdir, tmp_path, monkeyp
             "the config in results.json is not that of its hash",
         ),
         (lambda r: r.update(step=3), "the results are of step 3, the checkpoint of 8"),
+        (lambda r: r["config"]["evaluation"].pop("controls"), "config.evaluation.controls is miss"),
+        (lambda r: r["config"]["data"].pop("fold"), "config.data.fold is missing in results.json"),
+        (
+            lambda r: r["config"]["evaluation"].update(controls=3),
+            "controls is 3 and must be of",
+        ),
+        (lambda r: r["config"]["evaluation"].update(batch_size="x"), "batch_size is 'x' and must"),
+        (
+            lambda r: r.update(checkpoint="runs/other/checkpoints/last/7"),
+            "checkpoint is runs/oth",
+        ),
+        (lambda r: r["test"]["bootstrap"].update(draws=True), "bootstrap in results.json is not"),
         (lambda r: r["data"].update(fingerprint="f"), "data.fingerprint in results.json is not"),
         (lambda r: r["data"].update(caveats=["x"]), "data.caveats in results.json is not that"),
         (
@@ -233,6 +277,12 @@ def test_probabilities_that_are_not_finite_leave_the_files(run, workdir, tmp_pat
         evaluate(config, copy, "", "test", copy)
     for name in ("predictions.csv", "results.json"):
         assert (copy / name).read_bytes() == (workdir / name).read_bytes()
+
+
+def test_results_without_a_training_are_not_verified(config, run, workdir, tmp_path):
+    evaluate(config, workdir, "", "val", tmp_path)
+    with pytest.raises(UserError, match="holds the results of --mode=evaluate and no training"):
+        verify(tmp_path, [])
 
 
 def test_the_summary_is_verified_with_its_folds_only(run, workdir, tmp_path):

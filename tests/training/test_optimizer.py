@@ -37,6 +37,8 @@ def test_schedules_closed_forms(warmup):
     np.testing.assert_allclose(rates("constant", warmup_steps=warmup), constant, rtol=1e-5)
     every_40 = rates("step", warmup_steps=warmup, decay_every_steps=40, decay_factor=0.1)
     np.testing.assert_allclose(every_40, stepwise, rtol=1e-5)
+    never = rates("step", warmup_steps=warmup, decay_every_steps=10**12)
+    np.testing.assert_allclose(never, constant, rtol=1e-5)
     result = rates("cosine", warmup_steps=warmup)
     np.testing.assert_allclose(result, cosines, rtol=1e-4, atol=1e-7)
     assert result[TOTAL - 1] > 0 and result[TOTAL] == 0
