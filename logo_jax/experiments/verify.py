@@ -79,7 +79,7 @@ def verify(workdir: Path, overrides: Sequence[str]) -> list[dict[str, Any]]:
 def _verify(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     if not (run.folder / "checkpoints").is_dir():
         raise UserError(
-            f"{run.folder} holds the results of --mode=evaluate and no training: give "
+            f"{run.folder} holds results without checkpoints, such as --mode=evaluate writes: give "
             "--mode=verify the workdir of a run, and repeat other judgements by --mode=evaluate."
         )
     config = recorded(run.folder, None, overrides)
