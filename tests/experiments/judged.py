@@ -48,6 +48,7 @@ def write_run(folder, config, skill=1.2, prefix="", **more):
         "classes": list(CLASSES),
         "selection": "last",
         "selection_metric": None,
+        "checkpoint": "checkpoints/last/7",
         "step": 7,
         "train_clips": 80 + fold,
         "dropped_clips": {"train": 0, "val": 0, "test": 0},
