@@ -8,12 +8,11 @@ python launch.py --mode=compare --runs=runs/a,runs/b
 python launch.py --mode=study --config=configs/study.py
 """
 
-import os
 import sys
 
 from absl import app, flags
 
-from logo_jax.common.ending import end_at_once
+from logo_jax.common.ending import end_at_once, stopped_status
 from logo_jax.common.errors import Interrupted, UserError
 from logo_jax.training.signals import Stopped, raise_on_stop
 
@@ -51,14 +50,6 @@ def main(argv: list[str]) -> None:
     distributed.start(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     with distributed.end_together():
         command_line.run(flags.FLAGS, argv[1:])
-
-
-def stopped_status() -> int:
-    """The status of a run that a signal stopped, after it saved; scripts/until_done.sh sets it."""
-    text = os.environ.get("LOGO_JAX_STOPPED_STATUS", "0")
-    if not (text.isascii() and text.isdecimal() and int(text) < 256):
-        raise UserError(f"LOGO_JAX_STOPPED_STATUS={text}: give a status from 0 to 255.")
-    return int(text)
 
 
 def run() -> None:

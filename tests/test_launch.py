@@ -344,5 +344,11 @@ def test_ctrl_c_with_input_workers_saves_and_goes_on(tmp_path, tiny_dfew):
     assert find_checkpoint(tmp_path / "run")
 
 
+def test_a_status_that_is_none_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOGO_JAX_STOPPED_STATUS", "abc")
+    result = launch("--config=configs/quickstart.py", cwd=tmp_path)
+    assert result.returncode == 2 and "LOGO_JAX_STOPPED_STATUS=abc: give" in result.stderr
+
+
 def test_launch_is_short():
     assert len((ROOT / "launch.py").read_text().splitlines()) < 80
