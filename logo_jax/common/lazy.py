@@ -18,13 +18,15 @@ def attributes(
         folders: its `__path__`, whose files and packages become attributes.
         public: further names of the package, each with the file that has it.
     """
-    files = [file.name for file in pkgutil.iter_modules(folders) if not file.name.startswith("_")]
+
+    def files() -> list[str]:  # when asked, so that an import lists no folder
+        return [file.name for file in pkgutil.iter_modules(folders) if file.name[0] != "_"]
 
     def get(name: str) -> Any:
         if name in public:
             return getattr(importlib.import_module(f"{package}.{public[name]}"), name)
-        if name in files:
+        if name in files():
             return importlib.import_module(f"{package}.{name}")
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    return get, lambda: sorted({*vars(sys.modules[package]), *files, *public})
+    return get, lambda: sorted({*vars(sys.modules[package]), *files(), *public})

@@ -26,10 +26,8 @@ Schedule = Callable[[Any], Float[Array, ""]]
 # Ends of the names of parameters that weight decay leaves alone: biases, the scales of norms, and
 # what is added to tokens or stands for one (by PyTorch's names in Former-DFER), and what a softmax
 # turns into shares (M3DFEL). Shrinking these does not make a function smoother.
-UNDECAYED = (
-    *("bias", "scale", "position", "class_token"),
-    *("pos_embedding", "cls_token", "mean_weight", "var_weight"),
-)
+UNDECAYED = ("bias", "scale", "position", "class_token", "pos_embedding", "cls_token",
+             "mean_weight", "var_weight")  # fmt: skip
 
 
 def make_optimizer(

@@ -165,8 +165,7 @@ def make_train_step(
         }
         # A finite loss does not show that all is well: where the gradient overflows, its square in
         # Adam's state may be infinite while the parameters stand still.
-        left = (metrics["loss"], metrics["gradient_norm"], params, new.batch_stats, opt_state)
-        finite = _all_finite((*left, loss_state))
+        finite = _all_finite((metrics["loss"], metrics["gradient_norm"], new))
         if skip_nonfinite:
             new = _chosen(finite, new, state)
         return new.replace(step=state.step + 1), {**metrics, "finite": finite}

@@ -4,11 +4,13 @@ import json
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from logo_jax.common.errors import UserError
 from logo_jax.training.checkpoint import find_checkpoint
 from tests.training.small_run import add_one, fit
+from tests.training.small_step import Net, clips, close, flat, train, variables
 
 CLIP_IDS = ["happy/1", "sad/7", "sad/8"]
 
@@ -59,3 +61,14 @@ def test_a_run_whose_steps_were_all_skipped_is_not_judged(tmp_path):
     for _ in range(2):  # started again, it is finished already
         with pytest.raises(UserError, match="All 3 steps were skipped .* are not judged: lower"):
             fit(tmp_path, 3, batches(), step=lost_at(1, 2, 3), skip_nonfinite=True)
+
+
+def test_a_gradient_that_overflows_is_not_finite():
+    """Its square in Adam's state is infinite, so Adam would stand still ever after."""
+    huge = {"cross_entropy": 1e25}
+    states, metrics = train(
+        Net(), 2, optax.adam(0.1), [clips(0), clips(1)], huge, skip_nonfinite=True
+    )
+    assert [(np.isfinite(m["loss"]), m["finite"]) for m in metrics] == [(True, 0), (True, 0)]
+    close(states[-1].params, variables(Net())["params"], rtol=0, atol=0)
+    assert np.isfinite(flat(states[-1].opt_state)).all()

@@ -92,6 +92,18 @@ def test_decay_mask_of_a_small_tree():
     assert {path for path, decayed in mask.items() if decayed} == DECAYED
 
 
+def test_decay_mask_of_the_real_model():
+    model = logo_jax.models.build("logo_former", num_classes=7, width=8, dim=16, num_blocks=2)
+    clips = jax.ShapeDtypeStruct((1, 16, 112, 112, 3), jnp.float32)
+    params = jax.eval_shape(model.init, jax.random.key(0), clips)["params"]
+    decayed = by_path(decay_mask(params))
+    assert {"space_position", "time_position", "class_token", "head/kernel"} <= set(decayed)
+    for path, leaf in by_path(params).items():
+        # Products with the input have two dimensions or more; so have positions and the token.
+        embedding = path in ("space_position", "time_position", "class_token")
+        assert decayed[path] == (leaf.ndim >= 2 and not embedding), path
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_decay_mask_of_a_system(system):
     """Weight decay acts on the maps, and on nothing that is added or stands for a token."""
